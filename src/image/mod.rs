@@ -1,0 +1,21 @@
+//! Pictures: from an uploaded file to the model's input, and from a heatmap to something to look at.
+//!
+//! This room knows file formats, pixels and colours. It refuses to know sockets, queues and ONNX
+//! Runtime. Pixels live no longer than needed: the full picture is gone once the model's input and,
+//! when an overlay is wanted, its small base are made.
+//!
+//! - [`decode`]: bytes to upright RGB pixels, within limits that are checked before decoding.
+//! - [`resize`]: pixels to another size, as Pillow does it.
+//! - [`tensor`]: pixels to the model's `float32` input.
+//! - [`overlay`]: heatmap over photo, encoded.
+//! - [`colour`]: the colour maps.
+
+pub mod colour;
+pub mod decode;
+pub mod overlay;
+pub mod resize;
+pub mod tensor;
+
+pub use colour::ColourMap;
+pub use decode::{PictureError, PictureLimits, Pixels};
+pub use overlay::{Format, Heatmap, Overlay, OverlayForm};

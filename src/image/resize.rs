@@ -1,0 +1,134 @@
+//! Pixels to another size, with Pillow's filters (antialiased convolution, `a = 3` for Lanczos).
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+use super::Pixels;
+use crate::model::{Fit, Resize};
+
+/// Where the picture lies inside a canvas of the requested size.
+struct Placement {
+    /// The part of the source that is used: left, top, width, height.
+    source: (f64, f64, f64, f64),
+    /// The size that it takes on the canvas.
+    size: (u32, u32),
+}
+
+/// Resizes `picture` to `width` x `height`.
+///
+/// [`Fit::Contain`] leaves black borders; the other two fill the canvas.
+#[must_use]
+pub fn resize(picture: &Pixels, (width, height): (u32, u32), filter: Resize, fit: Fit) -> Pixels {
+    let placement = place(picture.dimensions(), (width, height), fit);
+    let (inner_width, inner_height) = placement.size;
+    let source = view(picture, PixelType::U8x3);
+    let mut target = Image::new(inner_width, inner_height, PixelType::U8x3);
+    run(&source, &mut target, &options(filter, placement.source));
+    let inner = RgbImage::from_raw(inner_width, inner_height, target.into_vec())
+        .expect("three bytes a pixel were made");
+    if (inner_width, inner_height) == (width, height) {
+        return inner;
+    }
+    let mut canvas = RgbImage::new(width, height);
+    let (left, top) = ((width - inner_width) / 2, (height - inner_height) / 2);
+    image::imageops::replace(&mut canvas, &inner, left.into(), top.into());
+    canvas
+}
+
+/// Resizes one channel of 8 bits, smoothly.
+#[must_use]
+pub fn resize_grey(values: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
+    let source = ImageRef::new(from.0, from.1, values, PixelType::U8)
+        .expect("the caller has one value a pixel");
+    let mut target = Image::new(to.0, to.1, PixelType::U8);
+    let whole = (0.0, 0.0, f64::from(from.0), f64::from(from.1));
+    run(&source, &mut target, &options(Resize::Bilinear, whole));
+    target.into_vec()
+}
+
+fn view(picture: &Pixels, kind: PixelType) -> ImageRef<'_> {
+    ImageRef::new(picture.width(), picture.height(), picture.as_raw(), kind)
+        .expect("an RgbImage has three bytes a pixel")
+}
+
+fn run(source: &ImageRef<'_>, target: &mut Image<'_>, options: &ResizeOptions) {
+    Resizer::new()
+        .resize(source, target, options)
+        .expect("both sides have the same pixel type, and the crop lies inside");
+}
+
+fn options(filter: Resize, crop: (f64, f64, f64, f64)) -> ResizeOptions {
+    let algorithm = match filter {
+        Resize::Nearest => ResizeAlg::Nearest,
+        Resize::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Resize::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Resize::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+    };
+    ResizeOptions::new()
+        .resize_alg(algorithm)
+        .crop(crop.0, crop.1, crop.2, crop.3)
+}
+
+fn place(from: (u32, u32), to: (u32, u32), fit: Fit) -> Placement {
+    let (width, height) = (f64::from(from.0), f64::from(from.1));
+    let whole = (0.0, 0.0, width, height);
+    let ratios = (f64::from(to.0) / width, f64::from(to.1) / height);
+    match fit {
+        Fit::Stretch => Placement { source: whole, size: to },
+        Fit::Contain => {
+            let ratio = ratios.0.min(ratios.1);
+            let size = (scaled(width, ratio, to.0), scaled(height, ratio, to.1));
+            Placement { source: whole, size }
+        }
+        Fit::CentreCrop => {
+            let ratio = ratios.0.max(ratios.1);
+            let used = (f64::from(to.0) / ratio, f64::from(to.1) / ratio);
+            let (left, top) = ((width - used.0) / 2.0, (height - used.1) / 2.0);
+            let source = (left.max(0.0), top.max(0.0), used.0.min(width), used.1.min(height));
+            Placement { source, size: to }
+        }
+    }
+}
+
+/// `side * ratio`, rounded, at least 1 and at most `most`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is clamped to 1..=most first"
+)]
+fn scaled(side: f64, ratio: f64, most: u32) -> u32 {
+    (side * ratio).round().clamp(1.0, f64::from(most)) as u32
+}
+
+/// The size whose longest side is `longest` pixels, with the aspect ratio of `from`.
+#[must_use]
+pub fn longest_side(from: (u32, u32), longest: u32) -> (u32, u32) {
+    let ratio = f64::from(longest) / f64::from(from.0.max(from.1));
+    let side = |side: u32| scaled(f64::from(side), ratio, longest);
+    (side(from.0), side(from.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contain_keeps_the_aspect_and_centre_crop_the_middle() {
+        // Left half black, right half white; 40 x 20 into a square.
+        let picture = RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 0 } else { 255 }; 3]));
+        let contained = resize(&picture, (20, 20), Resize::Nearest, Fit::Contain);
+        assert_eq!(contained.get_pixel(19, 10).0, [255; 3]);
+        assert_eq!(contained.get_pixel(19, 2).0, [0; 3], "the border is black");
+        let cropped = resize(&picture, (20, 20), Resize::Nearest, Fit::CentreCrop);
+        assert_eq!(cropped.get_pixel(9, 0).0, [0; 3]);
+        assert_eq!(cropped.get_pixel(10, 0).0, [255; 3]);
+    }
+
+    #[test]
+    fn extreme_aspect_keeps_a_pixel() {
+        assert_eq!(longest_side((5000, 1), 300), (300, 1));
+        let line = RgbImage::new(5000, 1);
+        assert_eq!(resize(&line, (8, 8), Resize::Lanczos, Fit::Contain).dimensions(), (8, 8));
+    }
+}

@@ -1,0 +1,303 @@
+//! `manifest.toml`: what a model expects and what its numbers mean.
+//!
+//! Unknown keys are errors: a misspelt `mean` would otherwise cost accuracy and say nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The only form of a manifest that there is so far.
+pub const SCHEMA: u32 = 1;
+
+/// The largest input side that is believed, in pixels. Classifiers use 224 to 1024.
+const MAX_SIDE: u32 = 4096;
+
+/// Texts by language, such as `{"en": "Eczema", "vi": "Chàm"}`.
+pub type Translations = BTreeMap<String, String>;
+
+/// A whole manifest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The form of this file: [`SCHEMA`].
+    pub schema: u32,
+    /// The model's name.
+    pub name: String,
+    /// The model's version.
+    pub version: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub description: String,
+    /// Where the model comes from and how it was made.
+    pub origin: String,
+    /// Under which licence the weights may be used.
+    pub licence: String,
+    /// What is shown with every answer, by language.
+    #[serde(default)]
+    pub notice: Translations,
+    /// SHA-256 of every file of the bundle, hexadecimal.
+    pub files: BTreeMap<String, String>,
+    /// What the model takes.
+    pub input: Input,
+    /// What the model gives.
+    pub output: Output,
+    /// Where Grad-CAM is found; a model without this table cannot explain.
+    pub gradcam: Option<GradCam>,
+    /// The classes, in output order.
+    pub labels: Labels,
+}
+
+/// What the model takes: one picture, as `float32` of shape `[1, height, width, 3]` (`NHWC`) or
+/// `[1, 3, height, width]` (`NCHW`), channels in the order red, green, blue.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The tensor's name.
+    pub tensor: String,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Filter of the resize, as in the training.
+    pub resize: Resize,
+    /// What happens to a photo of another aspect ratio.
+    #[serde(default)]
+    pub fit: Fit,
+    /// `tensor = (pixel * scale - mean) / std`, with pixels in 0..255.
+    #[serde(default = "one")]
+    pub scale: f32,
+    /// Per channel.
+    #[serde(default)]
+    pub mean: [f32; 3],
+    /// Per channel, none of them zero.
+    #[serde(default = "ones")]
+    pub std: [f32; 3],
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn ones() -> [f32; 3] {
+    [1.0; 3]
+}
+
+/// Order of the input's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Layout {
+    /// Batch, rows, columns, channels (TensorFlow).
+    #[serde(rename = "NHWC")]
+    Nhwc,
+    /// Batch, channels, rows, columns (PyTorch).
+    #[serde(rename = "NCHW")]
+    Nchw,
+}
+
+/// Filter of the resize, antialiased as in Pillow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are Pillow's")]
+pub enum Resize {
+    Nearest,
+    Bilinear,
+    Bicubic,
+    Lanczos,
+}
+
+/// What happens to a photo whose aspect ratio is not the model's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Each side is resized by itself.
+    #[default]
+    Stretch,
+    /// The whole photo, with black borders.
+    Contain,
+    /// The middle of the photo, as large as it goes.
+    CentreCrop,
+}
+
+/// What the model gives: `float32` of shape `[1, classes]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// The tensor's name.
+    pub tensor: String,
+    /// What the graph has already applied.
+    pub activation: Activation,
+}
+
+/// The activation behind the last layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// One of the classes is right.
+    Softmax,
+    /// Each class is right or wrong by itself.
+    Sigmoid,
+    /// None: the output holds logits, and the daemon applies softmax.
+    None,
+}
+
+/// Grad-CAM (Selvaraju et al. 2017), computed by the graph itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GradCam {
+    /// Output tensor: `float32`, `[h, w]` or `[1, h, w]`, each value in 0..1.
+    pub heatmap: String,
+    /// Input tensor: `int64`, `[1]`, the class to explain, or -1 for the most probable one. A graph
+    /// without it explains the most probable class only.
+    pub target: Option<String>,
+    /// The layer whose activations are weighted.
+    pub layer: String,
+    /// Which score was differentiated: `softmax` or `logit`.
+    pub score: Score,
+}
+
+/// The score whose gradient weights the channels. The two give different maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// The class's probability.
+    Softmax,
+    /// The class's logit.
+    Logit,
+}
+
+/// The classes in output order; never empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Labels(pub Vec<Label>);
+
+/// One class.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// The name that programs compare and store.
+    pub name: String,
+    /// The name that people read, by language.
+    #[serde(default)]
+    pub titles: Translations,
+}
+
+/// The text in `language` (`vi`, or `vi-VN`, which falls back to `vi`), when there is one.
+#[must_use]
+pub fn translated<'a>(texts: &'a Translations, language: &str) -> Option<&'a str> {
+    let base = language.split(['-', '_']).next().unwrap_or(language);
+    texts
+        .get(language)
+        .or_else(|| texts.get(base))
+        .map(String::as_str)
+}
+
+impl Label {
+    /// The name in `language`; the model's own name without a translation.
+    #[must_use]
+    pub fn title(&self, language: Option<&str>) -> &str {
+        language
+            .and_then(|language| translated(&self.titles, language))
+            .unwrap_or(&self.name)
+    }
+}
+
+impl Manifest {
+    /// Parses and checks `text`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key and what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let manifest: Manifest = toml::from_str(text).map_err(|error| error.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The notice in `language`, else in English, else in any language.
+    #[must_use]
+    pub fn notice(&self, language: Option<&str>) -> Option<&str> {
+        language
+            .and_then(|language| translated(&self.notice, language))
+            .or_else(|| translated(&self.notice, "en"))
+            .or_else(|| self.notice.values().next().map(String::as_str))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let input = &self.input;
+        let fail = |message: String| Err(message);
+        if self.schema != SCHEMA {
+            return fail(format!("schema is {}, this dermald reads {SCHEMA}", self.schema));
+        }
+        for (key, side) in [("width", input.width), ("height", input.height)] {
+            if side == 0 || side > MAX_SIDE {
+                return fail(format!("input.{key} is {side}, expected 1 to {MAX_SIDE}"));
+            }
+        }
+        if input.std.iter().any(|value| *value == 0.0 || !value.is_finite()) {
+            return fail(format!("input.std is {:?}, none may be zero", input.std));
+        }
+        if !input.scale.is_finite() || input.mean.iter().any(|value| !value.is_finite()) {
+            return fail("input.scale and input.mean must be finite numbers".into());
+        }
+        if self.labels.0.is_empty() {
+            return fail("labels: there must be at least one [[labels]]".into());
+        }
+        let mut names: Vec<_> = self.labels.0.iter().map(|label| &label.name).collect();
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return fail(format!("labels: {:?} stands there twice", pair[0]));
+        }
+        if self.files.is_empty() {
+            return fail("files: the ONNX file must be listed with its SHA-256".into());
+        }
+        for (file, hash) in &self.files {
+            if file.contains(['/', '\\']) || file.starts_with('.') {
+                return fail(format!("files: {file:?} must be a plain name inside the bundle"));
+            }
+            if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return fail(format!("files: the hash of {file:?} must be 64 hexadecimal digits"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEMO: &str = include_str!("../../tests/data/manifest.toml");
+
+    #[test]
+    fn each_mistake_is_named() {
+        assert!(Manifest::parse(DEMO).is_ok());
+        let mistakes = [
+            ("schema = 1", "schema = 2", "schema is 2"),
+            ("width = 48", "width = 0", "input.width is 0"),
+            ("height = 64", "height = 70000", "input.height is 70000"),
+            ("std = [1.0, 1.0, 1.0]", "std = [1.0, 0.0, 1.0]", "input.std"),
+            ("layout = \"NHWC\"", "layout = \"CHWN\"", "CHWN"),
+            ("name = \"one\"", "name = \"two\"", "\"two\" stands there twice"),
+            ("resize =", "resise =", "resise"),
+            ("\"model.onnx\"", "\"../model.onnx\"", "plain name"),
+            ("0011", "zz11", "64 hexadecimal digits"),
+        ];
+        for (good, bad, expected) in mistakes {
+            let text = DEMO.replacen(good, bad, 1);
+            assert_ne!(text, DEMO, "{good:?} is not in the manifest");
+            let message = Manifest::parse(&text).expect_err("the mistake must be found");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn titles_fall_back_to_the_base_language_and_to_the_name() {
+        let manifest = Manifest::parse(DEMO).expect("a good manifest");
+        let label = &manifest.labels.0[0];
+        assert_eq!(label.title(Some("vi-VN")), "Một");
+        assert_eq!(label.title(Some("fr")), "one");
+        assert_eq!(label.title(None), "one");
+        assert_eq!(manifest.notice(Some("fr")), Some("A test."));
+    }
+}
