@@ -1,1 +1,42 @@
-pub mod image; pub mod model; pub mod wire;
+//! dermald: image classification with Grad-CAM beside gunicorn.
+//!
+//! # The map
+//!
+//! Dependencies point downward; no room knows one above it.
+//!
+//! ```text
+//! main            starts cli
+//! cli             the commands; client asks a daemon for them
+//! daemon          `serve`: puts the rooms together
+//! server          connections; the only room that translates wire to inference
+//! inference       one thread that owns the ONNX session, fed by a bounded queue
+//! image           pictures: file to tensor, heatmap to overlay
+//! config          settings and their origins     (knows no sibling)
+//! model           the bundle and its manifest    (knows no sibling)
+//! lifecycle       signals, memory                (knows no sibling)
+//! wire            bytes                          (knows no sibling)
+//! ```
+//!
+//! # The way of a picture
+//!
+//! [`server`] reads a frame, [`wire`] cuts it into a request whose picture is a slice of the frame,
+//! the request becomes a task in the queue of [`inference`]. The inference thread has [`image`]
+//! decode and resize it, runs the model, has the overlay rendered, and sends the answer back to the
+//! connection, which encodes and writes it.
+//!
+//! # What is not here
+//!
+//! No HTTP, no TLS, no network: the socket is a Unix socket, and who may use it is decided by the
+//! kernel's word on who is at the other end. No Python. No knowledge of Django: that is
+//! `python-client/`. No training and no conversion: that is `models/`. Nothing is stored.
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod image;
+pub mod inference;
+pub mod lifecycle;
+pub mod model;
+pub mod server;
+pub mod wire;

@@ -1,5 +1,5 @@
 //! The `dermald` command; everything is in the library.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    dermald::cli::main()
 }

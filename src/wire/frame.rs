@@ -45,6 +45,12 @@ impl Frames {
         Frames { codec, limit }
     }
 
+    /// The longest frame that is accepted now.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
     /// Accepts frames of up to `limit` bytes from now on.
     pub fn set_limit(&mut self, limit: u32) {
         self.codec.set_max_frame_length(limit as usize);

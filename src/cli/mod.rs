@@ -1,0 +1,161 @@
+//! The command line: arguments, and one file for each command.
+//!
+//! Exit codes: 0 it worked, 1 it did not, 2 wrong arguments. `dermald health` tells more with them,
+//! see [`health`].
+
+mod ask;
+mod config;
+mod health;
+mod predict;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use crate::config::{Given, KEYS, Loaded};
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("serve", arguments)) => serve(arguments),
+        Some(("predict", arguments)) => predict::run(arguments),
+        Some(("health", arguments)) => return health::run(arguments),
+        Some(("status", arguments)) => ask::status(arguments),
+        Some(("metrics", arguments)) => ask::metrics(arguments),
+        Some(("config", arguments)) => config::run(arguments),
+        _ => unreachable!("clap accepts no other command"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
+    }
+}
+
+/// Says why on standard error.
+fn fail(message: &str) -> ExitCode {
+    eprintln!("dermald: {message}");
+    ExitCode::FAILURE
+}
+
+/// All commands. Public for the test that checks the help.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("dermald")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Image classification with Grad-CAM beside gunicorn")
+        .long_about(
+            "dermald classifies pictures for a Django site and shows with Grad-CAM where the model \
+             looked. It runs beside gunicorn and is asked over a Unix socket.\n\n\
+             Start it:       dermald serve --bundle models/demo\n\
+             Ask it:         dermald predict photo.jpg --overlay overlay.png\n\
+             Is it there?    dermald health --wait 30s",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_settings(
+            Command::new("serve").about("Serve a model bundle until TERM or INT"),
+        ))
+        .subcommand(with_socket(predict::command()))
+        .subcommand(with_socket(health::command()))
+        .subcommand(with_socket(
+            Command::new("status").about("Print everything that the daemon tells of itself, as JSON"),
+        ))
+        .subcommand(with_socket(
+            Command::new("metrics").about("Print the daemon's metrics as OpenMetrics text"),
+        ))
+        .subcommand(with_settings(
+            Command::new("config").about("Print all settings and where each value came from"),
+        ))
+}
+
+fn config_flag() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("The configuration file (TOML) [env: DERMALD_CONFIG]")
+}
+
+/// Adds a flag for every setting.
+fn with_settings(command: Command) -> Command {
+    let flags = KEYS.iter().map(|row| {
+        let also = row.also.map(|also| format!(", {also}")).unwrap_or_default();
+        let default = (row.show)(&crate::config::Config::default());
+        let default = if default.is_empty() { default } else { format!(" [default: {default}]") };
+        Arg::new(row.name)
+            .long(row.name.replace('_', "-"))
+            .value_name(row.value)
+            .help(format!("{} [env: {}{also}]{default}", row.help, row.variable))
+    });
+    command.arg(config_flag()).args(flags)
+}
+
+/// Adds what every command needs that talks to a daemon.
+fn with_socket(command: Command) -> Command {
+    command
+        .arg(config_flag())
+        .arg(
+            Arg::new("socket")
+                .long("socket")
+                .value_name("PATH")
+                .help("The daemon's socket [env: DERMALD_SOCKET]"),
+        )
+        .arg(
+            Arg::new("daemon_uid")
+                .long("daemon-uid")
+                .value_name("N")
+                .value_parser(value_parser!(u32))
+                .help("The user that the daemon runs as, when it is neither we nor root"),
+        )
+}
+
+/// Loads the configuration that the arguments ask for.
+fn load(arguments: &ArgMatches) -> Result<Loaded, String> {
+    let flags = KEYS.iter().filter_map(|row| {
+        let value = arguments.try_get_one::<String>(row.name).ok()??;
+        let origin = format!("flag --{}", row.name.replace('_', "-"));
+        Some(Given { origin, key: row.name, value: value.clone() })
+    });
+    let file = arguments.get_one::<PathBuf>("config").map(PathBuf::as_path);
+    crate::config::load(file, flags.collect()).map_err(|error| error.to_string())
+}
+
+/// Connects to the daemon that the arguments name.
+fn connect(arguments: &ArgMatches) -> Result<crate::client::Client, String> {
+    let socket = load(arguments)?.config.socket;
+    connect_to(&socket, arguments).map_err(|error| error.to_string())
+}
+
+fn connect_to(
+    socket: &Path,
+    arguments: &ArgMatches,
+) -> Result<crate::client::Client, crate::client::ClientError> {
+    let trusted = arguments.get_one::<u32>("daemon_uid").copied();
+    crate::client::Client::connect(socket, trusted)
+}
+
+fn serve(arguments: &ArgMatches) -> Result<(), String> {
+    let loaded = load(arguments)?;
+    crate::daemon::start_log(&loaded.config);
+    crate::daemon::serve(&loaded).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent_and_every_setting_has_its_flag() {
+        let mut command = command();
+        command.clone().debug_assert();
+        let serve = command.find_subcommand_mut("serve").expect("it exists");
+        let help = serve.render_long_help().to_string();
+        for row in KEYS {
+            assert!(help.contains(&format!("--{}", row.name.replace('_', "-"))), "{}", row.name);
+            assert!(help.contains(row.variable), "{}", row.variable);
+        }
+    }
+}

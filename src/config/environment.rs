@@ -1,0 +1,50 @@
+//! The only module that reads the environment.
+
+use std::path::PathBuf;
+
+use super::{Given, KEYS, keys};
+
+/// Names the configuration file.
+pub const FILE_VARIABLE: &str = "DERMALD_CONFIG";
+
+/// Every setting that the environment gives. Of a site's own variable and ours, ours comes last and
+/// so wins. An empty variable counts as not set.
+#[must_use]
+pub fn settings() -> Vec<Given> {
+    KEYS.iter()
+        .flat_map(|row| {
+            row.also
+                .into_iter()
+                .chain([row.variable])
+                .filter_map(|variable| given(row.name, variable))
+        })
+        .collect()
+}
+
+/// The file that the environment names.
+#[must_use]
+pub fn config_file() -> Option<PathBuf> {
+    text(FILE_VARIABLE).map(PathBuf::from)
+}
+
+/// Variables that look like settings of ours but are none, each with a hint.
+#[must_use]
+pub fn unknown() -> Vec<String> {
+    let known = |name: &str| name == FILE_VARIABLE || KEYS.iter().any(|row| row.variable == name);
+    std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("DERMALD_") && !known(name))
+        .map(|name| format!("{name} is no setting{}", keys::hint(&name["DERMALD_".len()..])))
+        .collect()
+}
+
+fn given(key: &'static str, variable: &str) -> Option<Given> {
+    let value = text(variable)?;
+    Some(Given { origin: format!("environment variable {variable}"), key, value })
+}
+
+/// A value that is no UTF-8 is passed on with its bad bytes replaced, so that the error shows it.
+fn text(variable: &str) -> Option<String> {
+    let value = std::env::var_os(variable)?.to_string_lossy().into_owned();
+    (!value.trim().is_empty()).then_some(value)
+}

@@ -1,0 +1,345 @@
+//! Configuration: what an operator can set, and where each value came from.
+//!
+//! Defaults < TOML file < environment < flags. Every setting has one row in [`keys`], which says how
+//! it is named in each of these places, what it accepts and what it means; help texts, error
+//! messages and `dermald config` are made from that row. [`environment`] is the only module of the
+//! crate that reads the environment. This room refuses to know what the settings are used for.
+
+pub mod environment;
+pub mod keys;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use figment2::providers::{Format, Toml};
+use figment2::value::{Dict, Map, Value};
+use figment2::{Figment, Metadata, Profile, Provider};
+
+pub use keys::{KEYS, Key};
+
+/// Read when it is there and no other file is named.
+pub const DEFAULT_FILE: &str = "/etc/dermald/dermald.toml";
+
+/// All settings, each with a sound value.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each setting is described once, in its row of `keys`")]
+pub struct Config {
+    pub socket: PathBuf,
+    pub bundle: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
+    pub threads: usize,
+    pub wait_policy: WaitPolicy,
+    pub preload: bool,
+    pub grad_cam: bool,
+    pub image_size: Option<u32>,
+    pub queue_requests: u32,
+    pub queue_bytes: ByteSize,
+    pub frame_bytes: ByteSize,
+    pub max_pixels: u64,
+    pub deadline: Duration,
+    pub grace: Duration,
+    pub stall_timeout: Duration,
+    pub max_connections: u32,
+    pub requests_per_connection: u32,
+    pub allow_users: Vec<String>,
+    pub allow_groups: Vec<String>,
+    pub log_format: LogFormat,
+    pub log_level: tracing::Level,
+}
+
+/// Whether threads that wait for work spin, as OpenMP's `OMP_WAIT_POLICY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitPolicy {
+    /// They sleep.
+    Passive,
+    /// They spin: a little faster with several threads, at the cost of CPU time.
+    Active,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text with colours on a terminal, text without elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            socket: "/dev/shm/dermald/dermald.sock".into(),
+            bundle: None,
+            onnxruntime: None,
+            threads: 1,
+            wait_policy: WaitPolicy::Passive,
+            preload: false,
+            grad_cam: true,
+            image_size: None,
+            queue_requests: 64,
+            queue_bytes: ByteSize::mib(32),
+            frame_bytes: ByteSize::mib(20),
+            max_pixels: 50_000_000,
+            deadline: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(10),
+            max_connections: 256,
+            requests_per_connection: 32,
+            allow_users: Vec::new(),
+            allow_groups: Vec::new(),
+            log_format: LogFormat::Auto,
+            log_level: tracing::Level::INFO,
+        }
+    }
+}
+
+/// What stops the start. Each message names the place, the value and the accepted form.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value does not have the accepted form.
+    #[error("{origin}: {key} is {value:?}, expected {form}")]
+    Value {
+        /// The file, variable or flag.
+        origin: String,
+        /// The setting.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is accepted.
+        form: &'static str,
+    },
+    /// The file has a key that is no setting.
+    #[error("{origin}: {key:?} is no setting{hint}")]
+    Unknown {
+        /// The file.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The nearest setting, as `; did you mean ...?`.
+        hint: String,
+    },
+    /// The file cannot be read or is no TOML.
+    #[error("{0}")]
+    File(String),
+    /// Two settings contradict each other.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// A configuration with the origin of each value.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// For each row of [`KEYS`]: `default`, or the file, variable or flag.
+    pub origins: Vec<String>,
+}
+
+impl Loaded {
+    /// Where the value of the setting `key` came from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> &str {
+        KEYS.iter()
+            .position(|row| row.name == key)
+            .map_or("default", |place| &self.origins[place])
+    }
+}
+
+/// A value that was given: from where, for which setting, and its text.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Such as `environment variable DERMALD_THREADS`.
+    pub origin: String,
+    /// The setting.
+    pub key: &'static str,
+    /// As it was given.
+    pub value: String,
+}
+
+impl Provider for Given {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment2::Error> {
+        let dict = Dict::from([(self.key.to_owned(), Value::from(self.value.clone()))]);
+        Ok(Map::from([(Profile::Default, dict)]))
+    }
+}
+
+/// Lays file, environment and flags over the defaults.
+///
+/// `file` is the file that was named; without it, [`DEFAULT_FILE`] is read when it exists.
+///
+/// # Errors
+///
+/// The first [`ConfigError`].
+pub fn load(file: Option<&Path>, flags: Vec<Given>) -> Result<Loaded, ConfigError> {
+    let mut figment = Figment::new();
+    let named = file.map(Path::to_owned).or_else(environment::config_file);
+    let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+    if let Some(path) = named.or_else(default) {
+        figment = figment.merge(read_file(&path)?);
+    }
+    for given in environment::settings().into_iter().chain(flags) {
+        figment = figment.merge(given);
+    }
+    resolve(&figment)
+}
+
+fn read_file(path: &Path) -> Result<impl Provider + use<>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::File(format!("{}: {error}", path.display())))?;
+    let table = Toml::from_str::<Dict>(&text)
+        .map_err(|error| ConfigError::File(format!("{}: {error}", path.display())))?;
+    let origin = path.display().to_string();
+    let known = |key: &str| KEYS.iter().any(|row| row.name == key);
+    if let Some(key) = table.keys().find(|key| !known(key)) {
+        let hint = keys::hint(key);
+        return Err(ConfigError::Unknown { origin, key: key.clone(), hint });
+    }
+    Ok(FileLayer { origin, table })
+}
+
+struct FileLayer {
+    origin: String,
+    table: Dict,
+}
+
+impl Provider for FileLayer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment2::Error> {
+        Ok(Map::from([(Profile::Default, self.table.clone())]))
+    }
+}
+
+fn resolve(figment: &Figment) -> Result<Loaded, ConfigError> {
+    let mut config = Config::default();
+    let mut origins = Vec::new();
+    for row in KEYS {
+        let Ok(value) = figment.find_value(row.name) else {
+            origins.push("default".to_owned());
+            continue;
+        };
+        let origin = figment
+            .get_metadata(value.tag())
+            .map_or_else(|| "default".into(), |metadata| metadata.name.to_string());
+        let value = plain(&value);
+        (row.set)(&mut config, value.trim()).ok_or(ConfigError::Value {
+            origin: origin.clone(),
+            key: row.name,
+            value,
+            form: row.form,
+        })?;
+        origins.push(origin);
+    }
+    check(&config)?;
+    Ok(Loaded { config, origins })
+}
+
+/// The text of a value as it would stand in a variable: lists with commas.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => text.clone(),
+        Value::Bool(_, yes) => yes.to_string(),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map(|whole| whole.to_string())
+            .or_else(|| number.to_f64().map(|fraction| fraction.to_string()))
+            .unwrap_or_default(),
+        Value::Array(_, items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+        other => format!("{other:?}"),
+    }
+}
+
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let (frame, queue) = (config.frame_bytes, config.queue_bytes);
+    if frame > queue {
+        return Err(ConfigError::Contradiction(format!(
+            "frame_bytes ({frame}) is above queue_bytes ({queue}): \
+             the largest picture that is accepted could never be queued"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(key: &'static str, value: &str) -> Given {
+        Given { origin: format!("flag --{key}"), key, value: value.into() }
+    }
+
+    fn with(values: &[(&'static str, &str)]) -> Result<Loaded, ConfigError> {
+        let layers = values.iter().map(|(key, value)| given(key, value));
+        resolve(&layers.fold(Figment::new(), Figment::merge))
+    }
+
+    #[test]
+    fn later_layers_win_and_origins_are_kept() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("dermald.toml");
+        std::fs::write(&path, "threads = 3\nallow_users = [\"www\", \"1000\"]\n").expect("written");
+        let layer = read_file(&path).expect("good TOML");
+        let figment = Figment::new().merge(layer).merge(given("threads", "2"));
+        let loaded = resolve(&figment).expect("sound");
+        assert_eq!(loaded.config.threads, 2);
+        assert_eq!(loaded.config.allow_users, ["www", "1000"]);
+        assert_eq!(loaded.origin("threads"), "flag --threads");
+        assert!(loaded.origin("allow_users").ends_with("dermald.toml"));
+        assert_eq!(loaded.origin("socket"), "default");
+    }
+
+    #[test]
+    fn bad_values_name_origin_value_and_form() {
+        let bad = [
+            ("threads", "0"),
+            ("threads", "four"),
+            ("preload", "maybe"),
+            ("queue_bytes", "lots"),
+            ("deadline", "5 parsecs"),
+            ("log_level", "loud"),
+            ("wait_policy", "spin"),
+            ("socket", "relative.sock"),
+            ("image_size", "-1"),
+        ];
+        for (key, value) in bad {
+            let message = with(&[(key, value)]).expect_err(key).to_string();
+            assert!(message.starts_with(&format!("flag --{key}: {key} is")), "{message}");
+            assert!(message.contains(&format!("{value:?}, expected ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_shown_in_a_form_that_is_read_back() {
+        let defaults = Config::default();
+        for row in KEYS {
+            let shown = (row.show)(&defaults);
+            if !shown.is_empty() {
+                let mut config = Config::default();
+                assert!((row.set)(&mut config, &shown).is_some(), "{} = {shown}", row.name);
+                assert_eq!((row.show)(&config), shown, "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_key_is_named_with_the_nearest() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("dermald.toml");
+        std::fs::write(&path, "thraeds = 3\n").expect("written");
+        let message = read_file(&path).err().expect("unknown").to_string();
+        assert!(message.contains("\"thraeds\" is no setting; did you mean threads?"), "{message}");
+    }
+
+    #[test]
+    fn frame_above_queue_is_a_contradiction() {
+        let message = with(&[("frame_bytes", "64MiB")]).expect_err("too large").to_string();
+        assert!(message.contains("above queue_bytes"), "{message}");
+    }
+}

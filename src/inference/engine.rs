@@ -1,0 +1,200 @@
+//! The ONNX session: loading a bundle and running one picture through it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ort::environment::Environment;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::TensorRef;
+
+use super::interrupt::Interrupt;
+use super::runtime::RuntimeError;
+use super::{Settings, contract};
+use crate::image::Heatmap;
+use crate::model::{Activation, Bundle, Layout};
+
+/// Why runtime or model cannot be loaded. Always the operator's business.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// ONNX Runtime is at fault.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The graph is no valid model, or not the one that the manifest describes.
+    #[error("{}: {message}", graph.display())]
+    Model {
+        /// The ONNX file.
+        graph: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Why a run has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Nobody waits for the job any more.
+    #[error("the job was given up")]
+    Cancelled,
+    /// ONNX Runtime reported an error.
+    #[error("ONNX Runtime could not run the model: {0}")]
+    Runtime(String),
+    /// The model's numbers make no sense.
+    #[error("the model gave {0}")]
+    Nonsense(String),
+}
+
+impl From<ort::Error> for RunError {
+    fn from(error: ort::Error) -> Self {
+        RunError::Runtime(error.to_string())
+    }
+}
+
+/// What one run gives.
+#[derive(Debug)]
+pub(super) struct Scores {
+    /// One probability a class, in output order.
+    pub(super) probabilities: Vec<f32>,
+    /// When it was asked for and the model can.
+    pub(super) heatmap: Option<Heatmap>,
+}
+
+/// A loaded model. Lives on the inference thread and nowhere else.
+pub(super) struct Engine {
+    session: Session,
+    bundle: Arc<Bundle>,
+}
+
+impl Engine {
+    /// Loads the bundle's graph and holds it against the manifest.
+    pub(super) fn load(environment: &Environment, settings: &Settings) -> Result<Self, LoadError> {
+        let bundle = Arc::clone(&settings.bundle);
+        let graph = bundle.graph();
+        let model = |message: String| LoadError::Model { graph: graph.clone(), message };
+        let session = open(environment, settings, &graph).map_err(|e| model(e.to_string()))?;
+        contract::check(&session, &bundle.manifest).map_err(model)?;
+        Ok(Engine { session, bundle })
+    }
+
+    /// Runs `tensor`, made by [`crate::image::tensor`], and explains `target` when `explain` is set.
+    pub(super) fn run(
+        &mut self,
+        tensor: &[f32],
+        target: Option<u32>,
+        explain: bool,
+        interrupt: &Interrupt,
+    ) -> Result<Scores, RunError> {
+        let bundle = Arc::clone(&self.bundle);
+        let manifest = &bundle.manifest;
+        let gradcam = manifest.gradcam.as_ref().filter(|_| explain);
+        let run = Arc::new(RunOptions::new()?);
+        if !interrupt.begin(&run) {
+            return Err(RunError::Cancelled);
+        }
+        let class = [target.map_or(-1, i64::from)];
+        let outputs = self
+            .inputs(tensor, &class)
+            .and_then(|inputs| self.session.run_with_options(inputs, &run));
+        if !interrupt.end() {
+            return Err(RunError::Cancelled);
+        }
+        let outputs = outputs?;
+        Ok(Scores {
+            probabilities: probabilities(&outputs, &bundle)?,
+            heatmap: gradcam
+                .map(|gradcam| heatmap(&outputs, &gradcam.heatmap))
+                .transpose()?,
+        })
+    }
+
+    fn inputs<'v>(
+        &self,
+        tensor: &'v [f32],
+        class: &'v [i64; 1],
+    ) -> ort::Result<Vec<(String, SessionInputValue<'v>)>> {
+        let manifest = &self.bundle.manifest;
+        let input = &manifest.input;
+        let (height, width) = (input.height as usize, input.width as usize);
+        let shape = match input.layout {
+            Layout::Nhwc => [1, height, width, 3],
+            Layout::Nchw => [1, 3, height, width],
+        };
+        let picture = TensorRef::from_array_view((shape, tensor))?;
+        let mut inputs = vec![(input.tensor.clone(), SessionInputValue::from(picture))];
+        if let Some(target) = manifest.gradcam.as_ref().and_then(|gradcam| gradcam.target.clone()) {
+            let class = TensorRef::from_array_view(([1_usize], &class[..]))?;
+            inputs.push((target, SessionInputValue::from(class)));
+        }
+        Ok(inputs)
+    }
+}
+
+/// One thread pool of our size; no spinning unless asked for; memory pattern off because it pins
+/// the largest arena that was ever needed.
+fn open(
+    environment: &Environment,
+    settings: &Settings,
+    graph: &std::path::Path,
+) -> ort::Result<Session> {
+    Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_threads(settings.threads)?
+        .with_inter_threads(1)?
+        .with_config_entry("session.intra_op.allow_spinning", if settings.spin { "1" } else { "0" })?
+        .with_memory_pattern(false)?
+        .commit_from_file(graph)
+}
+
+fn probabilities(outputs: &SessionOutputs<'_>, bundle: &Bundle) -> Result<Vec<f32>, RunError> {
+    let output = &bundle.manifest.output;
+    let (_, values) = outputs[output.tensor.as_str()].try_extract_tensor::<f32>()?;
+    let classes = bundle.manifest.labels.0.len();
+    if values.len() != classes {
+        let count = values.len();
+        return Err(RunError::Nonsense(format!("{count} probabilities for {classes} labels")));
+    }
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(RunError::Nonsense("probabilities that are no numbers".into()));
+    }
+    Ok(match output.activation {
+        Activation::Softmax | Activation::Sigmoid => values.to_vec(),
+        Activation::None => softmax(values),
+    })
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - highest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// Reads a heatmap of shape `[h, w]` or `[1, h, w]`.
+fn heatmap(outputs: &SessionOutputs<'_>, name: &str) -> Result<Heatmap, RunError> {
+    let (shape, values) = outputs[name].try_extract_tensor::<f32>()?;
+    let side = |place: usize| {
+        shape
+            .len()
+            .checked_sub(place)
+            .and_then(|index| u32::try_from(shape[index]).ok())
+            .filter(|side| *side > 0)
+            .ok_or_else(|| RunError::Nonsense(format!("a heatmap of shape {shape}")))
+    };
+    let (height, width) = (side(2)?, side(1)?);
+    if values.len() as u64 != u64::from(height) * u64::from(width) {
+        return Err(RunError::Nonsense(format!("a heatmap of shape {shape}")));
+    }
+    let values = values.iter().map(|value| value.clamp(0.0, 1.0)).collect();
+    Ok(Heatmap { height, width, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_survives_large_logits() {
+        let values = softmax(&[1000.0, 1000.0, 0.0]);
+        assert_eq!(values, [0.5, 0.5, 0.0]);
+    }
+}

@@ -1,0 +1,159 @@
+//! What is asked of the inference thread, and what comes of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::engine::{LoadError, RunError};
+use super::interrupt::Interrupt;
+use crate::image::{Heatmap, Overlay, OverlayForm, PictureError};
+
+/// Names a job for the life of the daemon. A client's own id may come again; this one does not, so
+/// an answer can never reach another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobId(pub u64);
+
+/// One picture to classify.
+#[derive(Debug)]
+pub struct Task {
+    /// The file as it was uploaded.
+    pub picture: Bytes,
+    /// The class to explain; `None` for the most probable one. Below the number of classes.
+    pub target: Option<u32>,
+    /// Which explanation is wanted.
+    pub explain: Explain,
+    /// After this the answer is of no use.
+    pub deadline: Instant,
+    /// Who waits.
+    pub priority: Priority,
+}
+
+/// Which explanation is wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Explain {
+    /// None.
+    None,
+    /// The heatmap's values.
+    Values,
+    /// A rendered picture.
+    Overlay(OverlayForm),
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// A person.
+    Interactive,
+    /// Nobody in particular.
+    Batch,
+}
+
+/// A task in the queue.
+#[derive(Debug)]
+pub struct Job {
+    pub(super) id: JobId,
+    pub(super) task: Task,
+    pub(super) queued: Instant,
+    pub(super) interrupt: Arc<Interrupt>,
+    /// Unbounded by type, bounded by use: one message a job, and jobs are bounded by the queue.
+    reply: UnboundedSender<Finished>,
+}
+
+impl Job {
+    pub(super) fn new(
+        id: JobId,
+        task: Task,
+        reply: UnboundedSender<Finished>,
+        interrupt: Arc<Interrupt>,
+    ) -> Self {
+        Job { id, task, queued: Instant::now(), interrupt, reply }
+    }
+
+    /// Splits the job into what is to be done and where the outcome goes.
+    pub(super) fn split(self) -> (Task, Instant, Arc<Interrupt>, Return) {
+        let back = Return { id: self.id, reply: self.reply };
+        (self.task, self.queued, self.interrupt, back)
+    }
+}
+
+/// Where an outcome goes.
+pub(super) struct Return {
+    id: JobId,
+    reply: UnboundedSender<Finished>,
+}
+
+impl Return {
+    /// Sends the outcome. A receiver that is gone has given the job up.
+    pub(super) fn send(self, outcome: Outcome) {
+        let finished = Finished { id: self.id, outcome };
+        if self.reply.send(finished).is_err() {
+            tracing::debug!("the client left before its answer");
+        }
+    }
+}
+
+/// A job that is done.
+#[derive(Debug)]
+pub struct Finished {
+    /// Which.
+    pub id: JobId,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a job.
+pub type Outcome = Result<Answer, Failure>;
+
+/// A classified picture.
+#[derive(Debug)]
+pub struct Answer {
+    /// Probability of every class in output order, each in 0..1.
+    pub probabilities: Vec<f32>,
+    /// The class that the explanation is about.
+    pub explained: Option<u32>,
+    /// The heatmap's values, when they were asked for.
+    pub heatmap: Option<Heatmap>,
+    /// The overlay, when it was asked for.
+    pub overlay: Option<Overlay>,
+    /// Why the explanation that was asked for is missing.
+    pub unexplained: Option<String>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Where the time of a job went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// Waiting.
+    pub queue: Duration,
+    /// Loading runtime and model.
+    pub load: Duration,
+    /// Decoding and resizing.
+    pub decode: Duration,
+    /// In ONNX Runtime.
+    pub inference: Duration,
+    /// Rendering the overlay.
+    pub render: Duration,
+}
+
+/// Why a job has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The picture is at fault.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Runtime or model cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// ONNX Runtime reported an error.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The deadline passed in the queue; nothing was run.
+    #[error("the deadline passed after {} ms in the queue; nothing was run", .0.as_millis())]
+    Deadline(Duration),
+    /// A bug: the code that worked on this job panicked.
+    #[error("a bug in dermald stopped this request: {0}")]
+    Panic(String),
+}

@@ -1,0 +1,203 @@
+//! Inference: one thread that owns the ONNX session, fed by a bounded queue.
+//!
+//! Decoding, inference and rendering all happen on that one thread, so nothing needs a lock around
+//! the session, concurrent first requests cannot load the model twice, and the memory of a job is
+//! never there more than once. This room knows pictures and the model's contract; it refuses to
+//! know sockets and wire messages.
+//!
+//! - [`queue`]: what waits, bounded in count and bytes.
+//! - [`job`]: what is asked and what comes of it.
+//! - [`interrupt`]: how a job that nobody waits for any more is stopped, also in the middle.
+//! - [`worker`]: the thread.
+//! - [`engine`]: the ONNX session; [`contract`] holds it against the manifest.
+//! - [`runtime`]: finding and loading ONNX Runtime's library.
+
+pub mod contract;
+pub mod engine;
+pub mod interrupt;
+pub mod job;
+pub mod queue;
+pub mod runtime;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::image::PictureLimits;
+use crate::model::Bundle;
+use interrupt::Interrupt;
+pub use job::{Answer, Explain, Failure, Finished, Job, JobId, Outcome, Priority, Task, Timings};
+use queue::Queue;
+pub use queue::QueueLimits;
+
+/// What the inference thread works with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The model.
+    pub bundle: Arc<Bundle>,
+    /// ONNX Runtime's library, when it was named.
+    pub library: Option<PathBuf>,
+    /// Threads inside one operator.
+    pub threads: usize,
+    /// Whether waiting threads spin.
+    pub spin: bool,
+    /// Whether explanations are made at all.
+    pub grad_cam: bool,
+    /// What a picture may cost.
+    pub pictures: PictureLimits,
+    /// What may wait.
+    pub queue: QueueLimits,
+}
+
+/// Where the model stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelState {
+    /// It will be loaded at the first request.
+    Unloaded,
+    /// It is being loaded.
+    Loading,
+    /// It is in memory.
+    Loaded,
+    /// It could not be loaded; the next request tries again.
+    Failed(String),
+}
+
+/// The queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// When there is likely to be room.
+    pub retry_after: Duration,
+}
+
+/// What waits now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that wait.
+    pub waiting: usize,
+    /// Bytes of their pictures.
+    pub bytes: usize,
+    /// Whether a job is running.
+    pub running: bool,
+}
+
+/// What the thread and its callers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    queue: Mutex<Queue>,
+    /// Told when something was queued or the queue was closed.
+    wake: Condvar,
+    state: Mutex<ModelState>,
+    next_id: AtomicU64,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no code panics with the queue locked")
+    }
+
+    fn set_state(&self, state: ModelState) {
+        *self.state.lock().expect("no code panics with the state locked") = state;
+    }
+}
+
+/// The handle on the inference thread.
+#[derive(Debug)]
+pub struct Inference {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inference {
+    /// Starts the thread. Neither runtime nor model are loaded yet.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system gives no thread.
+    pub fn start(settings: Settings) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue::new(settings.queue)),
+            wake: Condvar::new(),
+            state: Mutex::new(ModelState::Unloaded),
+            next_id: AtomicU64::new(1),
+        });
+        let worker = worker::Worker::new(Arc::clone(&shared), settings);
+        let thread = std::thread::Builder::new()
+            .name("inference".into())
+            .spawn(move || worker.run())?;
+        Ok(Inference { shared, thread: Some(thread) })
+    }
+
+    /// Queues `task`. Its outcome goes to `reply`; dropping the ticket gives the job up.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] at once when count or bytes are at their limit; nothing waits for room.
+    pub fn submit(
+        &self,
+        task: Task,
+        reply: tokio::sync::mpsc::UnboundedSender<Finished>,
+    ) -> Result<Ticket, Busy> {
+        let id = JobId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let interrupt = Arc::new(Interrupt::default());
+        let job = Job::new(id, task, reply, Arc::clone(&interrupt));
+        self.shared.queue().push(job)?;
+        self.shared.wake.notify_one();
+        Ok(Ticket { id, interrupt, shared: Arc::clone(&self.shared) })
+    }
+
+    /// Loads runtime and model in the background, before the first request.
+    pub fn preload(&self) {
+        self.shared.set_state(ModelState::Loading);
+        self.shared.queue().preload = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Where the model stands.
+    ///
+    /// # Panics
+    ///
+    /// Never: no code panics with the state locked.
+    #[must_use]
+    pub fn model_state(&self) -> ModelState {
+        self.shared.state.lock().expect("no code panics with the state locked").clone()
+    }
+
+    /// What waits now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.shared.queue().load()
+    }
+
+    /// Gives up what waits and what runs, and ends the thread. Callers hear nothing more.
+    pub fn stop(mut self) {
+        self.shared.queue().close();
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the inference thread ended by a panic");
+        }
+    }
+}
+
+/// A job that somebody waits for. Dropping it takes the job from the queue, or stops its run.
+#[derive(Debug)]
+pub struct Ticket {
+    /// The job.
+    pub id: JobId,
+    interrupt: Arc<Interrupt>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // The interrupt comes first: a job that is popped in between sees it before it works.
+        self.interrupt.cancel();
+        // The job, with its picture, is dropped after the lock is released.
+        let removed = self.shared.queue().remove(self.id);
+        drop(removed);
+    }
+}

@@ -1,0 +1,216 @@
+//! What waits for the inference thread, bounded in count and in bytes.
+//!
+//! When a bound is reached, a job is refused at once with a hint when to come again; nothing is
+//! pushed out and nobody is kept waiting for room.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Busy, Job, JobId, Load, Priority};
+
+/// While people wait, every so many-th job is taken from the batch, so that a batch never starves.
+const BATCH_SHARE: u32 = 8;
+
+/// The hint before any job was timed.
+const FIRST_PACE: Duration = Duration::from_millis(200);
+
+/// A hint is never shorter or longer than this.
+const HINT: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
+
+/// What may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Jobs.
+    pub jobs: usize,
+    /// Bytes of their pictures.
+    pub bytes: usize,
+}
+
+/// The queue; its owner locks it.
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: QueueLimits,
+    interactive: VecDeque<Job>,
+    batch: VecDeque<Job>,
+    bytes: usize,
+    /// Interactive jobs taken since the batch had its turn.
+    since_batch: u32,
+    /// How long a job takes: a running mean that forgets.
+    pace: Duration,
+    /// Whether a job is running.
+    running: bool,
+    /// The model shall be loaded before a job comes.
+    pub(super) preload: bool,
+    closed: bool,
+}
+
+/// What the thread is to do next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Run(Box<Job>),
+    Preload,
+    Wait,
+    Stop,
+}
+
+impl Queue {
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        Queue {
+            limits,
+            interactive: VecDeque::new(),
+            batch: VecDeque::new(),
+            bytes: 0,
+            since_batch: 0,
+            pace: FIRST_PACE,
+            running: false,
+            preload: false,
+            closed: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, job: Job) -> Result<(), Busy> {
+        let bytes = self.bytes + job.task.picture.len();
+        if self.waiting() >= self.limits.jobs || bytes > self.limits.bytes {
+            return Err(Busy { retry_after: self.hint() });
+        }
+        self.bytes = bytes;
+        match job.task.priority {
+            Priority::Interactive => self.interactive.push_back(job),
+            Priority::Batch => self.batch.push_back(job),
+        }
+        Ok(())
+    }
+
+    pub(super) fn next(&mut self) -> Next {
+        if self.closed {
+            return Next::Stop;
+        }
+        match self.pop() {
+            Some(job) => {
+                self.running = true;
+                Next::Run(Box::new(job))
+            }
+            None if std::mem::take(&mut self.preload) => Next::Preload,
+            None => Next::Wait,
+        }
+    }
+
+    /// Notes that the running job ended, and how long it took when it was run to its end.
+    pub(super) fn done(&mut self, took: Option<Duration>) {
+        self.running = false;
+        if let Some(took) = took {
+            self.pace = (self.pace * 3 + took) / 4;
+        }
+    }
+
+    /// Takes a job out before its turn.
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let job = [&mut self.interactive, &mut self.batch]
+            .into_iter()
+            .find_map(|line| {
+                let place = line.iter().position(|job| job.id == id)?;
+                line.remove(place)
+            })?;
+        self.bytes -= job.task.picture.len();
+        Some(job)
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.interactive.clear();
+        self.batch.clear();
+        self.bytes = 0;
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load { waiting: self.waiting(), bytes: self.bytes, running: self.running }
+    }
+
+    fn waiting(&self) -> usize {
+        self.interactive.len() + self.batch.len()
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let batch_turn = self.interactive.is_empty() || self.since_batch >= BATCH_SHARE - 1;
+        let job = if batch_turn && !self.batch.is_empty() {
+            self.since_batch = 0;
+            self.batch.pop_front()
+        } else {
+            self.since_batch = self.since_batch.saturating_add(1);
+            self.interactive.pop_front()
+        }?;
+        self.bytes -= job.task.picture.len();
+        Some(job)
+    }
+
+    /// When half of what waits will be done: by then a caller that comes again finds room.
+    fn hint(&self) -> Duration {
+        let half = u32::try_from(self.waiting() / 2 + 1).unwrap_or(u32::MAX);
+        self.pace.saturating_mul(half).clamp(*HINT.start(), *HINT.end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::super::{Explain, Task};
+    use super::*;
+
+    fn job(id: u64, bytes: usize, priority: Priority) -> Job {
+        let task = Task {
+            picture: Bytes::from(vec![0; bytes]),
+            target: None,
+            explain: Explain::None,
+            deadline: Instant::now(),
+            priority,
+        };
+        Job::new(JobId(id), task, unbounded_channel().0, Arc::default())
+    }
+
+    fn queue(jobs: usize, bytes: usize) -> Queue {
+        Queue::new(QueueLimits { jobs, bytes })
+    }
+
+    #[test]
+    fn count_and_bytes_are_bounded_and_room_comes_back() {
+        let mut queue = queue(2, 100);
+        assert_eq!(queue.push(job(1, 60, Priority::Interactive)), Ok(()));
+        assert!(queue.push(job(2, 41, Priority::Batch)).is_err(), "101 bytes");
+        assert_eq!(queue.push(job(3, 40, Priority::Batch)), Ok(()));
+        assert!(queue.push(job(4, 0, Priority::Interactive)).is_err(), "three jobs");
+        assert!(queue.remove(JobId(1)).is_some());
+        assert!(queue.remove(JobId(1)).is_none());
+        assert_eq!(queue.push(job(5, 60, Priority::Interactive)), Ok(()));
+        assert_eq!(queue.load().bytes, 100);
+    }
+
+    #[test]
+    fn people_go_first_and_the_batch_never_starves() {
+        let mut queue = queue(100, 1000);
+        for id in 0..20 {
+            queue.push(job(100 + id, 1, Priority::Batch)).expect("room");
+            queue.push(job(id, 1, Priority::Interactive)).expect("room");
+        }
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|job| job.id.0).collect();
+        assert_eq!(&order[..9], [0, 1, 2, 3, 4, 5, 6, 100, 7]);
+        assert_eq!(order.len(), 40);
+        assert_eq!(queue.load().bytes, 0);
+    }
+
+    #[test]
+    fn hint_follows_the_pace() {
+        let mut queue = queue(1, 10);
+        queue.push(job(1, 1, Priority::Interactive)).expect("room");
+        let before = queue.push(job(2, 1, Priority::Interactive)).expect_err("full");
+        for _ in 0..20 {
+            queue.done(Some(Duration::from_secs(4)));
+        }
+        let after = queue.push(job(2, 1, Priority::Interactive)).expect_err("full");
+        assert!(after.retry_after > before.retry_after * 10, "{before:?} {after:?}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Finding and loading ONNX Runtime's library.
+//!
+//! The library comes with the PyPI package `onnxruntime`, which a Django site installs beside us.
+//! It is loaded at the first need: a daemon that has not been asked anything stays at a few MB.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::Environment;
+
+/// The oldest ONNX Runtime that is accepted; the same number as the `api-24` feature of `ort`.
+pub const OLDEST: &str = "1.24";
+
+/// Why ONNX Runtime cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// It is nowhere to be found.
+    #[error("ONNX Runtime was not found (looked at {looked}); install it with \
+             `pip install 'onnxruntime>={OLDEST}'` beside dermald, or name the library with \
+             DERMALD_ONNXRUNTIME=/path/to/libonnxruntime.so", looked = .0.join(", "))]
+    Missing(Vec<String>),
+    /// The library was found but does not serve.
+    #[error("{} cannot be used: {reason}; dermald needs ONNX Runtime {OLDEST} or newer \
+             (`pip install 'onnxruntime>={OLDEST}'`)", library.display())]
+    Unusable {
+        /// The library.
+        library: PathBuf,
+        /// What ONNX Runtime, or the loader, said.
+        reason: String,
+    },
+}
+
+/// Finds the library: the one that was named (`named`), one beside the binary, or the one in the
+/// virtual environment that the binary lives in.
+///
+/// # Errors
+///
+/// [`RuntimeError::Missing`], with the places that were looked at.
+pub fn find(named: Option<&Path>) -> Result<PathBuf, RuntimeError> {
+    if let Some(library) = named {
+        return if library.is_file() {
+            Ok(library.to_owned())
+        } else {
+            Err(RuntimeError::Missing(vec![library.display().to_string()]))
+        };
+    }
+    let binary = std::env::current_exe().unwrap_or_default();
+    let beside = binary.parent().unwrap_or(Path::new("/"));
+    let packages = beside.parent().map(|root| root.join("lib")).unwrap_or_default();
+    library_in(beside)
+        .or_else(|| library_in_packages(&packages))
+        .ok_or_else(|| {
+            let python = packages.join("python3*/site-packages/onnxruntime/capi");
+            RuntimeError::Missing(vec![
+                "DERMALD_ONNXRUNTIME and ORT_DYLIB_PATH (not set)".into(),
+                beside.display().to_string(),
+                python.display().to_string(),
+            ])
+        })
+}
+
+/// Loads `library` and makes the environment that sessions live in.
+///
+/// # Errors
+///
+/// [`RuntimeError::Unusable`] when the loader refuses it or it is too old.
+pub fn load(library: &Path) -> Result<Environment, RuntimeError> {
+    let unusable = |reason: String| RuntimeError::Unusable { library: library.to_owned(), reason };
+    ort::init_from(library)
+        .map_err(|error| unusable(error.to_string()))?
+        .with_name("dermald")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| unusable(error.to_string()))
+}
+
+fn library_in_packages(packages: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(packages).ok()?;
+    folders
+        .flatten()
+        .filter(|folder| folder.file_name().to_string_lossy().starts_with("python3"))
+        .find_map(|folder| library_in(&folder.path().join("site-packages/onnxruntime/capi")))
+}
+
+/// `libonnxruntime.so`, or `libonnxruntime.so.1.24.1`: the highest name when there are several.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    let is_library = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"))
+    };
+    let files = std::fs::read_dir(folder).ok()?;
+    files.flatten().map(|file| file.path()).filter(is_library).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_library_that_is_missing_is_not_replaced_by_another() {
+        let message = find(Some(Path::new("/nowhere/libonnxruntime.so")))
+            .expect_err("it is not there")
+            .to_string();
+        assert!(message.contains("/nowhere/libonnxruntime.so"), "{message}");
+        assert!(message.contains("pip install"), "{message}");
+    }
+
+    #[test]
+    fn versioned_library_in_a_virtual_environment_is_found() {
+        let packages = tempfile::tempdir().expect("a temporary folder");
+        let capi = packages.path().join("python3.11/site-packages/onnxruntime/capi");
+        std::fs::create_dir_all(&capi).expect("made");
+        std::fs::write(capi.join("libonnxruntime.so.1.32.0"), b"").expect("written");
+        std::fs::write(capi.join("libonnxruntime_providers_shared.so"), b"").expect("written");
+        let found = library_in_packages(packages.path());
+        assert_eq!(found, Some(capi.join("libonnxruntime.so.1.32.0")));
+    }
+}

@@ -1,0 +1,220 @@
+//! The inference thread: takes one job at a time and does all of its work.
+//!
+//! The order inside a job decides the memory that it takes: the upload is dropped as soon as it is
+//! decoded, the pixels as soon as the model's input (and the overlay's small base) are made, the
+//! input as soon as the run is over.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ort::environment::Environment;
+
+use super::engine::{Engine, LoadError, RunError};
+use super::interrupt::Interrupt;
+use super::queue::Next;
+use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
+use super::runtime;
+use crate::image::{self, Heatmap, Overlay, Pixels};
+
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    settings: Settings,
+    /// Made once: ONNX Runtime has one environment a process.
+    environment: Option<Environment>,
+    engine: Option<Engine>,
+}
+
+/// A picture that is ready to be run.
+struct Prepared {
+    tensor: Vec<f32>,
+    /// The photo at the overlay's size, when an overlay is wanted.
+    base: Option<Pixels>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, settings: Settings) -> Self {
+        Worker { shared, settings, environment: None, engine: None }
+    }
+
+    /// Works until the queue is closed.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.next() {
+                Next::Stop => return,
+                Next::Preload => self.preload(),
+                Next::Run(job) => self.serve(*job),
+                Next::Wait => unreachable!("next() waits by itself"),
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn next(&self) -> Next {
+        let mut queue = self.shared.queue();
+        loop {
+            match queue.next() {
+                Next::Wait => {
+                    queue = self.shared.wake.wait(queue)
+                        .expect("no code panics with the queue locked");
+                }
+                next => return next,
+            }
+        }
+    }
+
+    fn preload(&mut self) {
+        if let Err(error) = self.load() {
+            tracing::error!(%error, "the model could not be loaded");
+        }
+    }
+
+    fn serve(&mut self, job: Job) {
+        let started = Instant::now();
+        let (task, queued, interrupt, back) = job.split();
+        // A panic in a decoder or in our own code costs this job its answer, not the thread its
+        // life. The engine is loaded anew then: a session that was left in the middle of a run is
+        // not to be trusted.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work(task, queued, &interrupt)))
+            .unwrap_or_else(|panic| {
+                self.engine = None;
+                self.shared.set_state(ModelState::Unloaded);
+                Err(Failure::Panic(panic_text(&*panic)))
+            });
+        self.shared.queue().done(outcome.is_ok().then(|| started.elapsed()));
+        back.send(outcome);
+    }
+
+    fn work(&mut self, task: Task, queued: Instant, interrupt: &Interrupt) -> Outcome {
+        let mut timings = Timings { queue: queued.elapsed(), ..Timings::default() };
+        if interrupt.is_cancelled() {
+            return Err(RunError::Cancelled.into());
+        }
+        if Instant::now() >= task.deadline {
+            return Err(Failure::Deadline(timings.queue));
+        }
+        let unexplained = self.why_unexplained(&task);
+        let explain = if unexplained.is_some() { Explain::None } else { task.explain };
+
+        let prepared = timed(&mut timings.decode, || self.prepare(task.picture, explain))?;
+        timed(&mut timings.load, || self.load())?;
+        let engine = self.engine.as_mut().expect("load() left an engine");
+        let wants_heatmap = !matches!(explain, Explain::None);
+        let scores = timed(&mut timings.inference, || {
+            engine.run(&prepared.tensor, task.target, wants_heatmap, interrupt)
+        })?;
+        drop(prepared.tensor);
+
+        let (heatmap, overlay) = timed(&mut timings.render, || {
+            explanation(explain, prepared.base, scores.heatmap)
+        })?;
+        let explained = (heatmap.is_some() || overlay.is_some())
+            .then(|| task.target.unwrap_or_else(|| top(&scores.probabilities)));
+        let probabilities = scores.probabilities;
+        Ok(Answer { probabilities, explained, heatmap, overlay, unexplained, timings })
+    }
+
+    /// Why an explanation that `task` asks for cannot be given.
+    fn why_unexplained(&self, task: &Task) -> Option<String> {
+        let gradcam = self.settings.bundle.manifest.gradcam.as_ref();
+        match (task.explain, gradcam) {
+            (Explain::None, _) => None,
+            _ if !self.settings.grad_cam => Some(
+                "Grad-CAM is switched off (grad_cam = false, or ENABLE_GRADCAM)".into(),
+            ),
+            (_, None) => Some("this model has no Grad-CAM in its graph".into()),
+            (_, Some(gradcam)) if task.target.is_some() && gradcam.target.is_none() => {
+                Some("this model explains the most probable class only".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// From the upload to the model's input. Takes the upload, so that it is gone afterwards.
+    fn prepare(&self, picture: Bytes, explain: Explain) -> Result<Prepared, Failure> {
+        let input = &self.settings.bundle.manifest.input;
+        let pixels = image::decode::decode(&picture, self.settings.pictures)?;
+        drop(picture);
+        let base = match explain {
+            Explain::Overlay(form) => {
+                let size = (input.width, input.height);
+                Some(image::overlay::base(&pixels, form, size, input.resize))
+            }
+            Explain::None | Explain::Values => None,
+        };
+        let tensor = image::tensor::from_pixels(&pixels, input);
+        Ok(Prepared { tensor, base })
+    }
+
+    /// Loads runtime and model when they are not there yet.
+    fn load(&mut self) -> Result<(), LoadError> {
+        if self.engine.is_some() {
+            return Ok(());
+        }
+        self.shared.set_state(ModelState::Loading);
+        let started = Instant::now();
+        match self.open() {
+            Ok(engine) => {
+                self.engine = Some(engine);
+                self.shared.set_state(ModelState::Loaded);
+                tracing::info!(took_ms = started.elapsed().as_millis(), "model loaded");
+                Ok(())
+            }
+            Err(error) => {
+                self.shared.set_state(ModelState::Failed(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<Engine, LoadError> {
+        if self.environment.is_none() {
+            let library = runtime::find(self.settings.library.as_deref())?;
+            self.environment = Some(runtime::load(&library)?);
+        }
+        let environment = self.environment.as_ref().expect("it was made just above");
+        Engine::load(environment, &self.settings)
+    }
+}
+
+/// What of the heatmap was asked for.
+fn explanation(
+    explain: Explain,
+    base: Option<Pixels>,
+    heatmap: Option<Heatmap>,
+) -> Result<(Option<Heatmap>, Option<Overlay>), Failure> {
+    match (explain, base, heatmap) {
+        (Explain::Values, _, heatmap) => Ok((heatmap, None)),
+        (Explain::Overlay(form), Some(base), Some(heatmap)) => {
+            let overlay = image::overlay::render(base, &heatmap, form).map_err(Failure::Panic)?;
+            Ok((None, Some(overlay)))
+        }
+        _ => Ok((None, None)),
+    }
+}
+
+/// Index of the highest probability.
+fn top(probabilities: &[f32]) -> u32 {
+    let best = probabilities
+        .iter()
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)))
+        .map_or(0, |(index, _)| index);
+    u32::try_from(best).expect("a model has far fewer than 2^32 classes")
+}
+
+fn timed<T>(stage: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = work();
+    *stage = started.elapsed();
+    result
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it left no message".into())
+}

@@ -1,0 +1,10 @@
+//! The life of the process: what the kernel tells us, and what we know about our own memory.
+//!
+//! This room knows signals and `/proc`. It refuses to know requests, models and sockets; what is to
+//! happen on a signal is decided in [`crate::daemon`].
+//!
+//! - [`signals`]: signals as messages.
+//! - [`memory`]: what the process holds, by kind.
+
+pub mod memory;
+pub mod signals;

@@ -1,0 +1,218 @@
+//! What is said on a connection: the hello, requests, answers, and the farewell.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Pending};
+use super::{Phase, report, translate};
+use crate::inference::{Busy, Finished};
+use crate::wire::message::{self, About};
+use crate::wire::{self, Code, Extensions, MessageError, Reply, Request, Text};
+
+/// Name and version, as they stand in the welcome.
+const DAEMON: &str = concat!("dermald/", env!("CARGO_PKG_VERSION"));
+
+impl Connection {
+    /// Understands one frame.
+    pub(super) fn receive(&mut self, frame: &Bytes) {
+        match wire::decode::<Request>(frame) {
+            Ok(Request::Hello(hello)) if self.greeted.is_none() => self.greet(&hello),
+            Ok(Request::Hello(_)) => {
+                self.send_away(Code::HelloExpected.error(None, "a second hello"));
+            }
+            Err(MessageError::Malformed(reason)) => {
+                self.send_away(Code::Malformed.error(None, reason));
+            }
+            _ if self.greeted.is_none() => {
+                let message = "the first message must be a hello";
+                self.send_away(Code::HelloExpected.error(None, message));
+            }
+            Ok(Request::Predict(request)) => self.predict(request),
+            Ok(Request::Health(about)) => self.tell_health(&about),
+            Ok(Request::Status(About { id, .. })) => {
+                let json = Text(report::status(&self.context));
+                let extensions = Extensions::default();
+                self.send(&Reply::Status(message::Status { id, json, extensions }));
+            }
+            Ok(Request::Metrics(About { id, .. })) => {
+                let text = Text(report::metrics(&self.context));
+                let extensions = Extensions::default();
+                self.send(&Reply::Metrics(message::Metrics { id, text, extensions }));
+            }
+            Err(error @ MessageError::Unknown { id, .. }) => {
+                self.reject(Code::UnknownMessage.error(id, error.to_string()));
+            }
+        }
+    }
+
+    fn greet(&mut self, hello: &message::Hello) {
+        let (oldest, newest) = (hello.oldest, hello.newest);
+        if oldest > wire::VERSION || newest < wire::VERSION {
+            let advice = if oldest > wire::VERSION {
+                "this dermald is too old for the client: upgrade dermald"
+            } else {
+                "the client is too old for this dermald: upgrade the client"
+            };
+            let spoken = wire::VERSION;
+            return self.send_away(Code::UnsupportedVersion.error(
+                None,
+                format!("{advice} (the client speaks {oldest} to {newest}, the daemon {spoken})"),
+            ));
+        }
+        tracing::debug!(peer = %self.peer, client = %hello.client, "hello");
+        self.greeted = Some(hello.client.0.clone());
+        self.frames.set_limit(self.context.settings.limits.frame_bytes);
+        self.send(&Reply::Welcome(message::Welcome {
+            version: wire::VERSION,
+            daemon: Text::from(DAEMON),
+            limits: self.context.settings.limits.clone(),
+            extensions: Extensions::default(),
+        }));
+    }
+
+    fn tell_health(&mut self, about: &About) {
+        let (state, message) = report::health(&self.context);
+        self.send(&Reply::Health(message::Health {
+            id: about.id,
+            state: Text::from(state),
+            message: Text(message),
+            extensions: Extensions::default(),
+        }));
+    }
+
+    fn predict(&mut self, request: message::Predict) {
+        if let Err(error) = self.admit(request) {
+            self.reject(error);
+        }
+    }
+
+    fn admit(&mut self, request: message::Predict) -> Result<(), message::Error> {
+        let id = request.id;
+        if self.phase() != Phase::Serving {
+            return Err(Code::GoingAway.error(Some(id), "the daemon stops; nothing was run"));
+        }
+        self.check_place(id)?;
+        let arrived = Instant::now();
+        let limit = Duration::from_millis(self.context.settings.limits.deadline_ms.into());
+        let (task, wanted) = translate::task(request, &self.context.bundle, limit)?;
+        let deadline = Instant::from_std(task.deadline);
+        let ticket = self
+            .context
+            .inference
+            .submit(task, self.finished.clone())
+            .map_err(|busy| busy_error(id, busy))?;
+        let job = ticket.id;
+        self.pending.insert(job, Pending { wanted, deadline, arrived, _ticket: ticket });
+        Ok(())
+    }
+
+    /// Whether the connection may have one more unanswered request with this id.
+    fn check_place(&self, id: u64) -> Result<(), message::Error> {
+        let most = self.context.settings.limits.requests_per_connection as usize;
+        let invalid = |message: String| Err(Code::InvalidRequest.error(Some(id), message));
+        if self.pending.values().any(|pending| pending.wanted.id == id) {
+            return invalid(format!("id {id} belongs to a request that is not answered yet"));
+        }
+        if self.pending.len() >= most {
+            return invalid(format!("{most} requests of this connection are unanswered"));
+        }
+        Ok(())
+    }
+
+    /// Passes on what the inference thread made of a request. One that was answered otherwise
+    /// meanwhile (its deadline passed) is unknown here and ignored.
+    pub(super) fn answer(&mut self, finished: Finished) {
+        let Some(pending) = self.pending.remove(&finished.id) else {
+            return;
+        };
+        let wanted = &pending.wanted;
+        match finished.outcome {
+            Ok(answer) => {
+                self.context.ledger().time(&answer.timings);
+                self.log(&pending, "ok");
+                let prediction = translate::prediction(answer, wanted, &self.context.bundle);
+                self.send(&Reply::Prediction(prediction));
+            }
+            Err(failure) => {
+                let error = translate::failure(&failure, wanted.id);
+                self.log(&pending, &error.code);
+                self.reject(error);
+            }
+        }
+    }
+
+    /// Answers every request whose deadline has passed. Its job is given up with it.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let late = self.pending.extract_if(|_, pending| pending.deadline <= now);
+        for (_, pending) in late.collect::<Vec<_>>() {
+            let waited = pending.arrived.elapsed().as_millis();
+            let message = format!("no answer within {waited} ms; the request was given up");
+            self.log(&pending, Code::DeadlineExceeded.name());
+            self.reject(Code::DeadlineExceeded.error(Some(pending.wanted.id), message));
+        }
+    }
+
+    /// Follows the daemon towards its end.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if phase != Phase::Closing {
+            return;
+        }
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            let message = "the daemon stops; the request was not finished";
+            self.log(&pending, Code::GoingAway.name());
+            self.reject(Code::GoingAway.error(Some(pending.wanted.id), message));
+        }
+        self.say_good_bye();
+    }
+
+    /// While the daemon drains, a client with nothing left to wait for is sent on its way.
+    pub(super) fn send_away_when_idle(&mut self) {
+        if self.phase() != Phase::Serving && self.pending.is_empty() && !self.closing {
+            self.say_good_bye();
+        }
+    }
+
+    /// Says what is wrong, and ends the conversation.
+    pub(super) fn send_away(&mut self, error: message::Error) {
+        tracing::warn!(peer = %self.peer, code = %error.code, message = %error.message, "sent away");
+        self.reject(error);
+        self.closing = true;
+    }
+
+    fn say_good_bye(&mut self) {
+        self.send(&Reply::GoingAway(message::GoingAway {
+            reason: Text::from("stopping"),
+            message: Text::from("the daemon was told to stop"),
+            extensions: Extensions::default(),
+        }));
+        self.closing = true;
+    }
+
+    fn reject(&mut self, error: message::Error) {
+        self.context.ledger().count(&error.code);
+        self.send(&Reply::Error(error));
+    }
+
+    fn phase(&self) -> Phase {
+        *self.context.phase.borrow()
+    }
+
+    /// One line a request; nothing of the picture is in it.
+    fn log(&self, pending: &Pending, outcome: &str) {
+        tracing::info!(
+            outcome,
+            took_ms = pending.arrived.elapsed().as_millis(),
+            peer = %self.peer,
+            traceparent = pending.wanted.traceparent.as_deref(),
+            "prediction"
+        );
+    }
+}
+
+fn busy_error(id: u64, busy: Busy) -> message::Error {
+    let hint = u32::try_from(busy.retry_after.as_millis()).unwrap_or(u32::MAX);
+    let message = format!("the queue is full; try again in {hint} ms");
+    message::Error { retry_after_ms: Some(hint), ..Code::Busy.error(Some(id), message) }
+}

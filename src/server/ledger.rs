@@ -1,0 +1,69 @@
+//! What was counted since the start. Plain numbers: how they are shown is [`super::report`]'s
+//! business.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::inference::Timings;
+
+/// Upper bounds of the latency buckets, in seconds.
+pub(super) const BOUNDS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The stages of a prediction, in their order.
+pub(super) const STAGES: [&str; 5] = ["queue", "load", "decode", "inference", "render"];
+
+/// Counters and histograms.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) started: Instant,
+    /// Answers by outcome: `ok`, or the error's code. `cancelled` when the client had left.
+    pub(super) outcomes: BTreeMap<String, u64>,
+    /// One histogram for each of [`STAGES`].
+    pub(super) stages: [Histogram; STAGES.len()],
+}
+
+/// How often a stage took how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Histogram {
+    /// Not cumulative; the last bucket is everything above the last bound.
+    pub(super) buckets: [u64; BOUNDS.len() + 1],
+    pub(super) sum_seconds: f64,
+}
+
+impl Histogram {
+    fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.buckets[bucket] += 1;
+        self.sum_seconds += seconds;
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Ledger {
+            started: Instant::now(),
+            outcomes: BTreeMap::new(),
+            stages: [Histogram::default(); STAGES.len()],
+        }
+    }
+
+    /// Counts an answer.
+    pub(super) fn count(&mut self, outcome: &str) {
+        *self.outcomes.entry(outcome.to_owned()).or_default() += 1;
+    }
+
+    /// Counts a prediction and where its time went.
+    pub(super) fn time(&mut self, timings: &Timings) {
+        self.count("ok");
+        let took = [timings.queue, timings.load, timings.decode, timings.inference, timings.render];
+        for (stage, took) in self.stages.iter_mut().zip(took) {
+            stage.add(took);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Health, status and metrics: what the daemon tells of itself. All of it is read from memory and
+//! `/proc`; nothing here waits for the inference thread.
+
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use serde_json::json;
+
+use super::ledger::{BOUNDS, Histogram, Ledger, STAGES};
+use super::{Context, Phase};
+use crate::inference::{Load, ModelState};
+use crate::lifecycle::memory::Memory;
+
+/// `state` and `message` of a health reply.
+pub(super) fn health(context: &Context) -> (&'static str, String) {
+    if *context.phase.borrow() != Phase::Serving {
+        return ("stopping", "the daemon was told to stop".into());
+    }
+    match context.inference.model_state() {
+        ModelState::Unloaded => ("ready", "the model is loaded at the first request".into()),
+        ModelState::Loading => ("starting", "the model is being loaded".into()),
+        ModelState::Loaded => ("ready", "the model is loaded".into()),
+        ModelState::Failed(reason) => ("failed", reason),
+    }
+}
+
+/// The JSON object of a status reply. Keys are only ever added. Sizes are in bytes.
+pub(super) fn status(context: &Context) -> String {
+    let (state, message) = health(context);
+    let manifest = &context.bundle.manifest;
+    let load = context.inference.load();
+    let limits = &context.settings.limits;
+    let ledger = context.ledger();
+    json!({
+        "daemon": { "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() },
+        "state": state,
+        "message": message,
+        "uptime_seconds": ledger.started.elapsed().as_secs(),
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "digest": context.bundle.digest,
+            "description": manifest.description,
+            "origin": manifest.origin,
+            "licence": manifest.licence,
+            "notice": manifest.notice,
+            "loaded": context.inference.model_state() == ModelState::Loaded,
+            "explains": manifest.gradcam.is_some(),
+            "input": { "width": manifest.input.width, "height": manifest.input.height },
+            "labels": manifest.labels.0.iter()
+                .map(|label| json!({ "name": label.name, "titles": label.titles }))
+                .collect::<Vec<_>>(),
+        },
+        "memory": Memory::read(),
+        "queue": {
+            "requests": load.waiting,
+            "bytes": load.bytes,
+            "running": load.running,
+            "limit_requests": limits.queue_requests,
+            "limit_bytes": limits.queue_bytes,
+        },
+        "connections": context.connections.load(Ordering::Relaxed),
+        "outcomes": ledger.outcomes,
+    })
+    .to_string()
+}
+
+/// The OpenMetrics text of a metrics reply.
+pub(super) fn metrics(context: &Context) -> String {
+    let mut registry = Registry::with_prefix("dermald");
+    registry.register_collector(Box::new(Snapshot::of(context)));
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => text,
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            "# EOF\n".into()
+        }
+    }
+}
+
+/// The figures of one moment. The counters themselves are the [`Ledger`]'s: plain data that can be
+/// carried along, which the library's own metrics cannot.
+#[derive(Debug)]
+struct Snapshot {
+    outcomes: Vec<(String, u64)>,
+    stages: [Histogram; STAGES.len()],
+    load: Load,
+    memory: Memory,
+    connections: usize,
+    loaded: bool,
+    model: [(&'static str, String); 3],
+}
+
+impl Snapshot {
+    fn of(context: &Context) -> Self {
+        let ledger: &Ledger = &context.ledger();
+        let manifest = &context.bundle.manifest;
+        Snapshot {
+            outcomes: ledger.outcomes.iter().map(|(name, count)| (name.clone(), *count)).collect(),
+            stages: ledger.stages,
+            load: context.inference.load(),
+            memory: Memory::read(),
+            connections: context.connections.load(Ordering::Relaxed),
+            loaded: context.inference.model_state() == ModelState::Loaded,
+            model: [
+                ("name", manifest.name.clone()),
+                ("version", manifest.version.clone()),
+                ("digest", context.bundle.digest.clone()),
+            ],
+        }
+    }
+}
+
+/// A figure as the library wants it. No figure here comes near 2^63.
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let requests = "Answers by outcome: ok, or the code of the error";
+        let mut family = out.encode_descriptor("requests", requests, None, MetricType::Counter)?;
+        for (outcome, count) in &self.outcomes {
+            let label = [("outcome", outcome.as_str())];
+            ConstCounter::new(*count).encode(family.encode_family(&label)?)?;
+        }
+
+        let help = "Time of each stage of the predictions that were answered";
+        let seconds = Some(&Unit::Seconds);
+        let mut family = out.encode_descriptor("stage", help, seconds, MetricType::Histogram)?;
+        for (stage, histogram) in STAGES.iter().zip(&self.stages) {
+            encode_histogram(histogram, family.encode_family(&[("stage", *stage)])?)?;
+        }
+
+        let bytes = Some(&Unit::Bytes);
+        let help = "Memory of the daemon by kind; rss is the sum of the other three";
+        let mut family = out.encode_descriptor("memory", help, bytes, MetricType::Gauge)?;
+        let memory = &self.memory;
+        let kinds = [
+            ("rss", memory.rss),
+            ("anonymous", memory.anonymous),
+            ("file", memory.file),
+            ("shared", memory.shared),
+        ];
+        for (kind, value) in kinds {
+            gauge(value).encode(family.encode_family(&[("kind", kind)])?)?;
+        }
+
+        let gauges = [
+            ("queue_requests", "Requests that wait", self.load.waiting as u64),
+            ("queue_picture_bytes", "Bytes of pictures that wait", self.load.bytes as u64),
+            ("running", "1 while a request is worked on", u64::from(self.load.running)),
+            ("connections", "Open connections", self.connections as u64),
+            ("model_loaded", "1 while the model is in memory", u64::from(self.loaded)),
+        ];
+        for (name, help, value) in gauges {
+            gauge(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let mut build = out.encode_descriptor("build", "The daemon", None, MetricType::Info)?;
+        build.encode_info(&version)?;
+        let mut model = out.encode_descriptor("model", "The model", None, MetricType::Info)?;
+        model.encode_info(&self.model)
+    }
+}
+
+fn encode_histogram(
+    histogram: &Histogram,
+    mut out: MetricEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+    let buckets: Vec<_> = bounds.zip(histogram.buckets).collect();
+    let (sum, count) = (histogram.sum_seconds, histogram.count());
+    out.encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, count, &buckets, None)
+}

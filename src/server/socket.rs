@@ -1,0 +1,277 @@
+//! The folder, the lock and the listening socket.
+//!
+//! `/dev/shm` is writable for everybody, so the folder is not taken on trust: it must be a real
+//! folder, ours or root's, and writable by nobody else. The lock beside the socket says whether a
+//! daemon lives; it belongs to the open file, so it is gone with the process, however that ends.
+//! The socket is made under another name and renamed into place: a stale one is replaced in one
+//! step, and there is no moment without a socket.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::geteuid;
+use tokio::net::UnixListener;
+
+/// A listening socket that is ours.
+#[derive(Debug)]
+pub struct Socket {
+    /// Where clients come in.
+    pub listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of our socket file, so that a successor's is never removed.
+    identity: (u64, u64),
+    /// Held as long as we live.
+    _lock: Flock<File>,
+}
+
+/// Why the socket cannot be ours.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The folder is not one to trust.
+    #[error("{}: {reason}; set the socket to a path in a folder of your own", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another daemon lives.
+    #[error("{}: another daemon{} is serving here; stop it first, or choose another socket",
+            path.display(), pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Taken {
+        /// The socket.
+        path: PathBuf,
+        /// Its process id, when it is known.
+        pid: Option<String>,
+    },
+    /// Something else lies at the socket's path.
+    #[error("{}: {reason}", path.display())]
+    Obstacle {
+        /// The socket.
+        path: PathBuf,
+        /// What lies there.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("{}: {step}: {cause}", path.display())]
+    System {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        step: &'static str,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Tells where and at what `cause` came up.
+fn system(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> SocketError {
+    let path = path.to_owned();
+    move |cause| SocketError::System { path, step, cause }
+}
+
+impl Socket {
+    /// Makes the folder when it is missing, takes the lock and listens at `path`.
+    ///
+    /// With `guests` (users beside our own and root are admitted), the file modes let everybody
+    /// reach the socket; who is served is decided by [`super::peer`] in both cases.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`]; a socket that another daemon serves is never touched.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn listen(path: &Path, guests: bool) -> Result<Self, SocketError> {
+        let folder = path.parent().filter(|folder| *folder != Path::new("/")).ok_or_else(|| {
+            SocketError::Obstacle { path: path.into(), reason: "it needs a folder".into() }
+        })?;
+        prepare_folder(folder, if guests { 0o711 } else { 0o700 })?;
+        let lock = lock(path)?;
+        clear(path)?;
+        let (listener, identity) = bind(path, if guests { 0o666 } else { 0o600 })?;
+        Ok(Socket { listener, path: path.into(), identity, _lock: lock })
+    }
+
+    /// Removes the socket file, so that nobody new comes. The lock is kept until the end.
+    pub fn remove(&self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the socket could not be removed");
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn prepare_folder(folder: &Path, mode: u32) -> Result<(), SocketError> {
+    match DirBuilder::new().mode(mode).create(folder) {
+        // The mode is set once more because the umask may have taken some of it.
+        Ok(()) => {
+            return std::fs::set_permissions(folder, Permissions::from_mode(mode))
+                .map_err(system(folder, "setting the mode"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(system(folder, "making the folder")(error)),
+    }
+    let found = std::fs::symlink_metadata(folder).map_err(system(folder, "looking at it"))?;
+    let own = geteuid().as_raw();
+    let reason = if found.is_symlink() {
+        "it is a symbolic link".into()
+    } else if !found.is_dir() {
+        "it is no folder".into()
+    } else if found.uid() != own && found.uid() != 0 {
+        format!("it belongs to user {}, and we are user {own}", found.uid())
+    } else if found.mode() & 0o022 != 0 {
+        format!("others may write in it (mode {:o})", found.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(SocketError::Folder { folder: folder.into(), reason })
+}
+
+/// Takes the lock beside the socket, and leaves our process id in it for whoever finds it taken.
+fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
+    let beside = sibling(path, ".lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(&beside)
+        .map_err(system(&beside, "opening the lock"))?;
+    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((mut file, Errno::EWOULDBLOCK)) => {
+            let mut pid = String::new();
+            let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+            let pid = known.then(|| pid.trim().to_owned());
+            return Err(SocketError::Taken { path: path.into(), pid });
+        }
+        Err((_, errno)) => return Err(system(&beside, "locking")(errno.into())),
+    };
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .map_err(system(&beside, "writing the lock"))?;
+    Ok(lock)
+}
+
+/// Refuses what is no socket, and a socket that somebody listens on without our lock. A stale
+/// socket is left for [`bind`] to replace.
+fn clear(path: &Path) -> Result<(), SocketError> {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(path, "looking at it")(error)),
+    };
+    if !found.file_type().is_socket() {
+        let reason = "a file that is no socket lies here; it is not removed".into();
+        return Err(SocketError::Obstacle { path: path.into(), reason });
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Taken { path: path.into(), pid: None }),
+        Err(_) => Ok(()),
+    }
+}
+
+fn bind(path: &Path, mode: u32) -> Result<(UnixListener, (u64, u64)), SocketError> {
+    let beside = sibling(path, ".new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(system(&beside, "removing an old one")(error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(&beside).map_err(system(&beside, "listening"))?;
+    std::fs::set_permissions(&beside, Permissions::from_mode(mode))
+        .map_err(system(&beside, "setting the mode"))?;
+    let made = std::fs::symlink_metadata(&beside).map_err(system(&beside, "looking at it"))?;
+    std::fs::rename(&beside, path).map_err(system(path, "putting it into place"))?;
+    Ok((listener, (made.dev(), made.ino())))
+}
+
+fn sibling(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(end);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
+    }
+
+    fn listen(path: &Path) -> Result<Socket, SocketError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        let _guard = runtime.enter();
+        Socket::listen(path, false)
+    }
+
+    #[test]
+    fn second_daemon_is_refused_and_a_stale_socket_is_taken_over() {
+        let folder = folder();
+        let path = folder.path().join("own/s.sock");
+        let first = listen(&path).expect("the first");
+        let message = listen(&path).expect_err("the second").to_string();
+        assert!(message.contains(&format!("(pid {})", std::process::id())), "{message}");
+        // A daemon that was killed leaves its socket behind, but not its lock.
+        std::fs::hard_link(&path, folder.path().join("own/kept")).expect("kept");
+        drop(first);
+        std::fs::rename(folder.path().join("own/kept"), &path).expect("stale again");
+        assert!(listen(&path).is_ok());
+    }
+
+    #[test]
+    fn socket_with_a_listener_but_without_our_lock_is_never_taken() {
+        let folder = folder();
+        let path = folder.path().join("s.sock");
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("mode");
+        let _other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        assert!(matches!(listen(&path), Err(SocketError::Taken { pid: None, .. })));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn untrustworthy_folders_and_obstacles_are_refused() {
+        let folder = folder();
+        let open = folder.path().join("open");
+        std::fs::create_dir(&open).expect("made");
+        std::fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("mode");
+        let message = listen(&open.join("s")).expect_err("writable").to_string();
+        assert!(message.contains("others may write in it (mode 777)"), "{message}");
+
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&open, &link).expect("linked");
+        let message = listen(&link.join("s")).expect_err("a link").to_string();
+        assert!(message.contains("it is a symbolic link"), "{message}");
+
+        let own = folder.path().join("own");
+        std::fs::create_dir(&own).expect("made");
+        std::fs::write(own.join("s"), "precious").expect("written");
+        let message = listen(&own.join("s")).expect_err("a file").to_string();
+        assert!(message.contains("no socket lies here"), "{message}");
+        assert_eq!(std::fs::read(own.join("s")).expect("still there"), b"precious");
+    }
+}

@@ -1,0 +1,175 @@
+//! Wire messages to tasks, and answers to replies. Everything that a client may choose is checked
+//! here, once; behind it, values cannot be wrong.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::image::{self, PictureError};
+use crate::inference::engine::{LoadError, RunError};
+use crate::inference::{Answer, Explain, Failure, Priority, Task, Timings};
+use crate::model::Bundle;
+use crate::wire::message::{self, ColourMap, Format};
+use crate::wire::{Blob, Code, Extensions, List, Text};
+
+/// The longest overlay side, in pixels: what a page can show, and 12 MB of pixels at most.
+const MAX_SIDE: u32 = 2048;
+
+/// What of a request is needed again when its answer comes.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The client's id.
+    pub(super) id: u64,
+    top_k: usize,
+    language: Option<Text>,
+    pub(super) traceparent: Option<Text>,
+}
+
+/// Checks a request and splits it into the work and what is needed for its reply.
+///
+/// `limit` is the longest deadline.
+pub(super) fn task(
+    request: message::Predict,
+    bundle: &Bundle,
+    limit: Duration,
+) -> Result<(Task, Wanted), message::Error> {
+    let id = request.id;
+    let invalid = |message: String| Code::InvalidRequest.error(Some(id), message);
+    let classes = bundle.manifest.labels.0.len();
+    if let Some(target) = request.target.filter(|target| *target as usize >= classes) {
+        let last = classes - 1;
+        return Err(invalid(format!("target is {target}, the model's classes are 0 to {last}")));
+    }
+    let explain = explain(&request.explain).map_err(invalid)?;
+    let asked = Duration::from_millis(request.deadline_ms.into());
+    let deadline = if asked.is_zero() { limit } else { asked.min(limit) };
+    let task = Task {
+        picture: request.picture.0,
+        target: request.target,
+        explain,
+        deadline: Instant::now() + deadline,
+        priority: match request.priority {
+            message::Priority::Interactive => Priority::Interactive,
+            message::Priority::Batch => Priority::Batch,
+        },
+    };
+    let top_k = if request.top_k == 0 { classes } else { request.top_k as usize };
+    let wanted =
+        Wanted { id, top_k, language: request.language, traceparent: request.traceparent };
+    Ok((task, wanted))
+}
+
+fn explain(explain: &message::Explain) -> Result<Explain, String> {
+    let form = match explain {
+        message::Explain::None => return Ok(Explain::None),
+        message::Explain::Values => return Ok(Explain::Values),
+        message::Explain::Overlay(form) => form,
+    };
+    if !(0.0..=1.0).contains(&form.alpha) {
+        return Err(format!("alpha is {}, expected 0 to 1", form.alpha));
+    }
+    if form.longest_side > MAX_SIDE {
+        return Err(format!("longest_side is {}, expected 0 to {MAX_SIDE}", form.longest_side));
+    }
+    Ok(Explain::Overlay(image::OverlayForm {
+        format: match form.format {
+            Format::Png => image::Format::Png,
+            Format::Jpeg => image::Format::Jpeg,
+            Format::Webp => image::Format::WebP,
+        },
+        longest_side: (form.longest_side > 0).then_some(form.longest_side),
+        colour_map: match form.colour_map {
+            ColourMap::Jet => image::ColourMap::Jet,
+            ColourMap::Turbo => image::ColourMap::Turbo,
+            ColourMap::Viridis => image::ColourMap::Viridis,
+            ColourMap::Inferno => image::ColourMap::Inferno,
+            ColourMap::Magma => image::ColourMap::Magma,
+        },
+        alpha: form.alpha,
+    }))
+}
+
+/// The reply to a classified picture.
+pub(super) fn prediction(answer: Answer, wanted: &Wanted, bundle: &Bundle) -> message::Prediction {
+    let manifest = &bundle.manifest;
+    let language = wanted.language.as_deref();
+    let notice = manifest.notice(language).map(ToOwned::to_owned);
+    message::Prediction {
+        id: wanted.id,
+        model: message::ModelName {
+            name: Text::from(manifest.name.as_str()),
+            version: Text::from(manifest.version.as_str()),
+            digest: Text::from(bundle.digest.as_str()),
+        },
+        labels: List(labels(&answer.probabilities, wanted.top_k, language, bundle)),
+        explained: answer.explained,
+        heatmap: answer.heatmap.map(|heatmap| message::Heatmap {
+            height: heatmap.height,
+            width: heatmap.width,
+            values: List(heatmap.values),
+        }),
+        overlay: answer.overlay.map(|overlay| message::Overlay {
+            format: match overlay.format {
+                image::Format::Png => Format::Png,
+                image::Format::Jpeg => Format::Jpeg,
+                image::Format::WebP => Format::Webp,
+            },
+            width: overlay.width,
+            height: overlay.height,
+            picture: Blob(Bytes::from(overlay.file)),
+        }),
+        timings: timings(&answer.timings),
+        extensions: Extensions::default()
+            .with("notice", notice)
+            .with("explanation", answer.unexplained),
+    }
+}
+
+/// The `top_k` most probable classes; of two equally probable ones the first in output order.
+fn labels(
+    probabilities: &[f32],
+    top_k: usize,
+    language: Option<&str>,
+    bundle: &Bundle,
+) -> Vec<message::Label> {
+    let labels = &bundle.manifest.labels.0;
+    let mut order: Vec<usize> = (0..labels.len().min(probabilities.len())).collect();
+    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+    order
+        .into_iter()
+        .take(top_k)
+        .map(|index| message::Label {
+            index: u32::try_from(index).expect("a model has far fewer than 2^32 classes"),
+            name: Text::from(labels[index].name.as_str()),
+            title: Text::from(labels[index].title(language)),
+            probability: probabilities[index],
+        })
+        .collect()
+}
+
+fn timings(timings: &Timings) -> message::Timings {
+    let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    message::Timings {
+        queue_us: micros(timings.queue),
+        load_us: micros(timings.load),
+        decode_us: micros(timings.decode),
+        inference_us: micros(timings.inference),
+        render_us: micros(timings.render),
+    }
+}
+
+/// The reply to a job that has no answer.
+pub(super) fn failure(failure: &Failure, id: u64) -> message::Error {
+    let code = match failure {
+        Failure::Picture(PictureError::Empty) => Code::PictureEmpty,
+        Failure::Picture(PictureError::Unsupported(_)) => Code::PictureUnsupported,
+        Failure::Picture(PictureError::Broken(_)) => Code::PictureBroken,
+        Failure::Picture(PictureError::TooLarge { .. }) => Code::PictureTooLarge,
+        Failure::Load(LoadError::Runtime(_)) => Code::RuntimeUnavailable,
+        Failure::Load(LoadError::Model { .. }) => Code::ModelInvalid,
+        Failure::Run(RunError::Cancelled) | Failure::Deadline(_) => Code::DeadlineExceeded,
+        Failure::Run(_) => Code::InferenceFailed,
+        Failure::Panic(_) => Code::Internal,
+    };
+    code.error(Some(id), failure.to_string())
+}
