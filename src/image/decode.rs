@@ -7,7 +7,7 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
 /// Upright pixels, 8 bits each of red, green, blue.
 pub type Pixels = RgbImage;
@@ -69,12 +69,48 @@ pub fn decode(file: &[u8], limits: PictureLimits) -> Result<Pixels, PictureError
     if reader.format().is_none() {
         return Err(PictureError::Unsupported(describe(file)));
     }
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(file) {
+        return Err(PictureError::Broken("the file ends before the picture does".into()));
+    }
     let mut decoder = reader.into_decoder().map_err(refusal)?;
     check(&decoder, limits)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
+}
+
+/// Whether a JPEG has its end marker, looked for where it must be: behind segments and scans, not in
+/// a thumbnail. The decoder fills what is missing with grey and says nothing.
+fn jpeg_is_whole(file: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    const SCAN: u8 = 0xda;
+    let mut rest = file.get(2..).unwrap_or_default();
+    while let Some(at) = rest.iter().position(|byte| *byte == 0xff) {
+        rest = &rest[at..];
+        let Some(&marker) = rest.iter().find(|byte| **byte != 0xff) else {
+            return false;
+        };
+        let fill = rest.iter().take_while(|byte| **byte == 0xff).count();
+        rest = &rest[fill + 1..];
+        let has_length = !matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8);
+        if marker == END {
+            return true;
+        }
+        if has_length {
+            let length = rest.first_chunk::<2>().map_or(2, |bytes| u16::from_be_bytes(*bytes));
+            rest = rest.get(usize::from(length.max(2))..).unwrap_or_default();
+        }
+        // What follows a scan's header is data up to the next marker that is no escape (00) and no
+        // restart (D0 to D7); anywhere else the next marker follows at once.
+        if marker == SCAN {
+            let next = rest.windows(2).position(|pair| {
+                pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xd0..=0xd7 | 0xff)
+            });
+            rest = next.map_or(&[][..], |at| &rest[at..]);
+        }
+    }
+    false
 }
 
 fn check(decoder: &impl ImageDecoder, limits: PictureLimits) -> Result<(), PictureError> {
@@ -116,18 +152,31 @@ fn describe(file: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use image::ImageFormat;
-
     use super::*;
 
     const LIMITS: PictureLimits = PictureLimits { pixels: 1000 * 1000 };
 
-    fn png(width: u32, height: u32) -> Vec<u8> {
+    fn file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
         let mut out = Cursor::new(Vec::new());
-        RgbImage::from_pixel(width, height, image::Rgb([10, 20, 30]))
-            .write_to(&mut out, ImageFormat::Png)
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 30]))
+            .write_to(&mut out, format)
             .expect("encoded");
         out.into_inner()
+    }
+
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        file(width, height, ImageFormat::Png)
+    }
+
+    #[test]
+    fn jpeg_cut_anywhere_is_broken_and_bytes_behind_its_end_are_not() {
+        let mut whole = file(64, 64, ImageFormat::Jpeg);
+        for end in 2..whole.len() {
+            let cut = decode(&whole[..end], LIMITS);
+            assert!(cut.is_err(), "{end} of {} bytes were taken for a picture", whole.len());
+        }
+        whole.extend_from_slice(b"what some cameras append");
+        assert!(decode(&whole, LIMITS).is_ok());
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn encode_histogram(
     histogram: &Histogram,
     mut out: MetricEncoder<'_>,
 ) -> Result<(), std::fmt::Error> {
-    let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(histogram.buckets).collect();
     let (sum, count) = (histogram.sum_seconds, histogram.count());
     out.encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, count, &buckets, None)

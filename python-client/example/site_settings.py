@@ -1,0 +1,31 @@
+"""The smallest site that shows dermald: no database, no accounts, nothing stored."""
+
+import os
+
+from django.core.management.utils import get_random_secret_key
+
+# Forms that are open while the site restarts must be loaded again; a real site keeps its key.
+SECRET_KEY = os.environ.get("SITE_SECRET_KEY") or get_random_secret_key()
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ROOT_URLCONF = "site_urls"
+WSGI_APPLICATION = "site_wsgi.application"
+INSTALLED_APPS = ["dermald.django"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+# Photos stay in memory: Django would put larger ones into a file under /tmp.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
+
+# The socket comes from $DERMALD_SOCKET.
+DERMALD = {"default": {"TIMEOUT": 30}}

@@ -1,0 +1,141 @@
+"""One blocking connection: opens it, checks who listens, sends a request, reads its reply.
+
+A connection that met a timeout, a lost peer or an exception in the middle closes itself: what is
+read from it later could belong to the request before.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+
+from ._dialogue import Dialogue
+from ._errors import Unreachable, from_reply
+from ._socket import RECEIVE_BYTES, check_peer, new_socket, unreachable
+from ._wire import replies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._deadline import Deadline
+    from ._dialogue import MakeRequest
+
+_TIMEVAL = struct.Struct("ll")
+
+
+class Connection:
+    """Used by one thread at a time, and only in the process that opened it."""
+
+    __slots__ = ("_dialogue", "_socket")
+
+    def __init__(self, path: str) -> None:
+        self._socket = new_socket()
+        self._dialogue = Dialogue(path)
+
+    def open(self, daemon_uids: frozenset[int], deadline: Deadline) -> None:
+        """Connects, checks the daemon's user and says hello. Once, before the first call.
+
+        Raises `Unreachable`, `UntrustedDaemon`, `ProtocolError`, `DeadlineExceeded`, or what the
+        daemon answers in place of a welcome.
+        """
+        try:
+            self._connect(deadline)
+            check_peer(self._socket, self._dialogue.path, daemon_uids)
+            self._send(self._dialogue.hello(), deadline)
+            while not self._dialogue.welcomed():
+                self._receive(deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, make: MakeRequest, deadline: Deadline) -> replies.Answer:
+        """Sends one request and waits for its reply."""
+        outgoing = self._dialogue.ask(make)
+        try:
+            self._send(outgoing.parts, deadline)
+            while (reply := self._dialogue.answer(outgoing.id)) is None:
+                self._receive(deadline)
+        except BaseException:
+            self.close()
+            raise
+        if not self._dialogue.reusable():
+            self.close()
+        if isinstance(reply, replies.Error):
+            if reply.id is None:
+                self.close()
+            raise from_reply(reply)
+        return reply
+
+    def usable(self) -> bool:
+        """Whether another request may be sent: nobody closed, and nothing unexpected arrived."""
+        if self.closed:
+            return False
+        # With a timeout set, Python would wait for bytes before it asked for them.
+        self._socket.setblocking(False)
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        # End of stream, a going-away, or the last words before a close.
+        return False
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def close(self) -> None:
+        """Closes this process's end. Never shuts down: after a fork the parent may still use it."""
+        self._socket.close()
+
+    def _connect(self, deadline: Deadline) -> None:
+        # A non-blocking connect to a Unix socket fails at once when the listener's backlog is
+        # full. A blocking one waits, and SO_SNDTIMEO bounds it.
+        fraction, seconds = math.modf(deadline.remaining())
+        timeout = _TIMEVAL.pack(int(seconds), max(int(fraction * 1e6), 1))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        try:
+            self._socket.connect(self._dialogue.path)
+        except OSError as error:
+            deadline.remaining()
+            raise unreachable(self._dialogue.path, error) from error
+
+    def _send(self, parts: list[bytes | memoryview], deadline: Deadline) -> None:
+        rest = [memoryview(part) for part in parts]
+        try:
+            while rest:
+                self._socket.settimeout(deadline.remaining())
+                sent = self._socket.sendmsg(rest, (), socket.MSG_NOSIGNAL)
+                rest = _after(rest, sent)
+        except TimeoutError as error:
+            raise deadline.exceeded() from error
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # The daemon closed while we sent. If it said why, that is what the next read finds;
+            # if it did not, the next read finds the end.
+            self._read_last_words(deadline, error)
+
+    def _read_last_words(self, deadline: Deadline, cause: OSError) -> None:
+        try:
+            self._receive(deadline)
+        except Unreachable as lost:
+            raise lost from cause
+
+    def _receive(self, deadline: Deadline) -> None:
+        self._socket.settimeout(deadline.remaining())
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except TimeoutError as error:
+            raise deadline.exceeded() from error
+        except OSError as error:
+            raise self._dialogue.lost() from error
+        self._dialogue.received(data)
+
+
+def _after(parts: list[memoryview], sent: int) -> list[memoryview]:
+    """What is left of `parts` when their first `sent` bytes are gone."""
+    for place, part in enumerate(parts):
+        if sent < len(part):
+            return [part[sent:], *parts[place + 1 :]]
+        sent -= len(part)
+    return []

@@ -1,0 +1,181 @@
+"""The values that messages are made of: numbers, strings, options, lists, choices.
+
+Knows no message and does no I/O. Every length is compared with the bytes at hand before anything
+is reserved for it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+Extensions = tuple[tuple[str, bytes], ...]
+
+EXTENSIONS_LIMIT = 64
+# From this size on, bytes are handed to the socket as they are instead of being copied into the
+# frame. Below it one copy is cheaper than one more entry in sendmsg's list.
+UNCOPIED_BYTES = 4096
+
+_U16 = struct.Struct("<H")
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_F32 = struct.Struct("<f")
+_LENGTH = struct.Struct(">I")
+
+
+class WireError(Exception):
+    """Bytes that are no message; `code` is the protocol's word for why."""
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def malformed(why: str) -> WireError:
+    return WireError("malformed", why)
+
+
+class Writer:
+    """Collects a message; `frame` returns it with its length in front, in parts to be sent."""
+
+    __slots__ = ("_done", "_open")
+
+    def __init__(self) -> None:
+        self._done: list[bytes | memoryview] = []
+        self._open = bytearray()
+
+    def frame(self) -> list[bytes | memoryview]:
+        parts = [*self._done, bytes(self._open)]
+        length = sum(len(part) for part in parts)
+        if length > 0xFFFF_FFFF:
+            raise WireError("frame_too_large", f"a frame cannot hold {length} bytes")
+        return [_LENGTH.pack(length) + parts[0], *parts[1:]]
+
+    def u16(self, value: int) -> None:
+        self._open += _U16.pack(value)
+
+    def u32(self, value: int) -> None:
+        self._open += _U32.pack(value)
+
+    def u64(self, value: int) -> None:
+        self._open += _U64.pack(value)
+
+    def f32(self, value: float) -> None:
+        self._open += _F32.pack(value)
+
+    def f32s(self, values: tuple[float, ...]) -> None:
+        self.u64(len(values))
+        self._open += struct.pack(f"<{len(values)}f", *values)
+
+    def boolean(self, value: bool) -> None:
+        self._open.append(1 if value else 0)
+
+    def string(self, text: str) -> None:
+        self.blob(text.encode())
+
+    def blob(self, data: bytes | memoryview) -> None:
+        self.u64(len(data))
+        if len(data) < UNCOPIED_BYTES:
+            self._open += data
+            return
+        self._done += [bytes(self._open), data]
+        self._open = bytearray()
+
+    def option(self, value: T | None, write: Callable[[T], None]) -> None:
+        self.boolean(value is not None)
+        if value is not None:
+            write(value)
+
+    def choice(self, name: str, names: tuple[str, ...]) -> None:
+        self.u32(names.index(name))
+
+    def extensions(self, extensions: Extensions) -> None:
+        self.u64(len(extensions))
+        for key, value in extensions:
+            self.string(key)
+            self.blob(value)
+
+
+class Reader:
+    """Takes a message apart, in order. Raises `WireError` where the bytes do not fit."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, message: bytes | bytearray | memoryview) -> None:
+        self._data = memoryview(message)
+        self._at = 0
+
+    def end(self) -> None:
+        """The message must have been read to its last byte."""
+        if self._at != len(self._data):
+            raise malformed(f"{len(self._data) - self._at} bytes follow the message")
+
+    def u16(self) -> int:
+        return int(_U16.unpack(self._take(2))[0])
+
+    def u32(self) -> int:
+        return int(_U32.unpack(self._take(4))[0])
+
+    def u64(self) -> int:
+        return int(_U64.unpack(self._take(8))[0])
+
+    def f32(self) -> float:
+        return float(_F32.unpack(self._take(4))[0])
+
+    def f32s(self) -> tuple[float, ...]:
+        count = self._count(4)
+        return struct.unpack(f"<{count}f", self._take(4 * count))
+
+    def boolean(self) -> bool:
+        value = self._take(1)[0]
+        if value > 1:
+            raise malformed(f"{value} is neither 0 nor 1")
+        return value == 1
+
+    def string(self) -> str:
+        try:
+            return str(self._take(self.u64()), "utf-8")
+        except UnicodeDecodeError as error:
+            raise malformed("a string is not UTF-8") from error
+
+    def blob(self) -> bytes:
+        return bytes(self._take(self.u64()))
+
+    def option(self, read: Callable[[], T]) -> T | None:
+        return read() if self.boolean() else None
+
+    def several(self, read: Callable[[], T], smallest: int) -> tuple[T, ...]:
+        """`smallest` is the least number of bytes that one entry takes."""
+        return tuple(read() for _ in range(self._count(smallest)))
+
+    def choice(self, names: tuple[str, ...]) -> str:
+        number = self.u32()
+        if number >= len(names):
+            raise malformed(f"{number} is none of {', '.join(names)}")
+        return names[number]
+
+    def extensions(self) -> Extensions:
+        count = self._count(16)
+        if count > EXTENSIONS_LIMIT:
+            raise malformed(f"{count} extensions are more than {EXTENSIONS_LIMIT}")
+        return tuple((self.string(), self.blob()) for _ in range(count))
+
+    def _count(self, smallest: int) -> int:
+        count = self.u64()
+        if count * smallest > len(self._data) - self._at:
+            raise malformed(f"{count} entries do not fit into the rest of the frame")
+        return count
+
+    def _take(self, length: int) -> memoryview:
+        end = self._at + length
+        if end > len(self._data):
+            raise malformed(f"{length} bytes were expected, {len(self._data) - self._at} are left")
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken

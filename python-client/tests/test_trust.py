@@ -1,0 +1,101 @@
+"""Who listens at the socket is checked before anything is sent, with a real second user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dermald
+
+NOBODY = 65534
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can start a listener of another user"
+)
+
+
+class ForeignListener:
+    """A process of user `nobody` that listens, and passes on all that it is sent."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read_end, write_end = os.pipe()
+        # Bound by root, since the folder is private; listen() is what the kernel reports.
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                _listen_as_nobody(listener, write_end)
+            finally:
+                os._exit(0)
+        listener.close()
+        os.close(write_end)
+        assert os.read(self._read_end, 1) == b"!", "the listener did not start"
+
+    def received(self) -> bytes:
+        """What the first client sent until it left."""
+        data = b""
+        while piece := os.read(self._read_end, 2**16):
+            data += piece
+        return data
+
+    def close(self) -> None:
+        os.close(self._read_end)
+        os.waitpid(self._pid, 0)
+
+
+def _listen_as_nobody(listener: socket.socket, write_end: int) -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    listener.listen()
+    listener.settimeout(20)
+    os.write(write_end, b"!")
+    client, _ = listener.accept()
+    client.settimeout(20)
+    while data := client.recv(2**16):
+        os.write(write_end, data)
+
+
+@pytest.fixture
+def foreign(folder: Path) -> Iterator[ForeignListener]:
+    listener = ForeignListener(folder / "foreign.sock")
+    yield listener
+    listener.close()
+
+
+def test_foreign_daemon_is_sent_nothing(foreign: ForeignListener) -> None:
+    with dermald.Client(foreign.path) as client:
+        with pytest.raises(dermald.UntrustedDaemon, match=f"runs as user {NOBODY}"):
+            client.predict(b"a picture of a patient")
+    assert foreign.received() == b""
+
+
+def test_foreign_daemon_is_sent_nothing_by_the_async_client(foreign: ForeignListener) -> None:
+    async def ask() -> None:
+        async with dermald.AsyncClient(foreign.path) as client:
+            await client.predict(b"a picture of a patient")
+
+    with pytest.raises(dermald.UntrustedDaemon, match=f"runs as user {NOBODY}"):
+        asyncio.run(ask())
+    assert foreign.received() == b""
+
+
+@pytest.mark.parametrize("user", [NOBODY, "nobody"])
+def test_named_daemon_user_is_trusted(foreign: ForeignListener, user: str | int) -> None:
+    with dermald.Client(foreign.path, daemon_users=[user]) as client:
+        # It never says welcome; what matters is that the hello reached it.
+        with pytest.raises(dermald.DeadlineExceeded):
+            client.health(timeout=0.2)
+    assert b"dermald-python/" in foreign.received()
+
+
+def test_user_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match="no-such-user"):
+        dermald.Client(daemon_users=["no-such-user"])
