@@ -81,21 +81,39 @@ impl Client {
     /// [`ClientError`]; blocks for two minutes at most.
     pub fn connect(socket: &Path, trusted: Option<u32>) -> Result<Self, ClientError> {
         let name = socket.display().to_string();
-        let unreachable = |cause| ClientError::Unreachable { socket: name.clone(), cause };
+        let unreachable = |cause| ClientError::Unreachable {
+            socket: name.clone(),
+            cause,
+        };
         let stream = UnixStream::connect(socket).map_err(unreachable)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(unreachable)?;
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .map_err(unreachable)?;
         let peer =
             getsockopt(&stream, PeerCredentials).map_err(|errno| unreachable(errno.into()))?;
         let (own, uid) = (geteuid().as_raw(), peer.uid());
         if own != 0 && ![own, 0].contains(&uid) && trusted != Some(uid) {
-            return Err(ClientError::Untrusted { socket: name, uid, own });
+            return Err(ClientError::Untrusted {
+                socket: name,
+                uid,
+                own,
+            });
         }
         let frames = Frames::new(REPLY_LIMIT);
-        let mut client = Client { socket: name, stream, frames, unread: BytesMut::new() };
+        let mut client = Client {
+            socket: name,
+            stream,
+            frames,
+            unread: BytesMut::new(),
+        };
         match client.ask(&Request::Hello(hello()))? {
             Reply::Welcome(_) => Ok(client),
-            other => Err(ClientError::Protocol(format!("{other:?} in place of a welcome"))),
+            other => Err(ClientError::Protocol(format!(
+                "{other:?} in place of a welcome"
+            ))),
         }
     }
 
@@ -133,7 +151,10 @@ impl Client {
     }
 
     fn unreachable(&self, cause: io::Error) -> ClientError {
-        ClientError::Unreachable { socket: self.socket.clone(), cause }
+        ClientError::Unreachable {
+            socket: self.socket.clone(),
+            cause,
+        }
     }
 }
 

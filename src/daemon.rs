@@ -21,8 +21,10 @@ use crate::wire::message::Limits;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No bundle was named.
-    #[error("no model bundle: name its folder with --bundle, DERMALD_BUNDLE or `bundle` in the \
-             configuration file")]
+    #[error(
+        "no model bundle: name its folder with --bundle, DERMALD_BUNDLE or `bundle` in the \
+             configuration file"
+    )]
     NoBundle,
     /// The bundle is not sound.
     #[error(transparent)]
@@ -64,7 +66,9 @@ pub fn serve(loaded: &Loaded) -> Result<(), StartError> {
     let bundle = Arc::new(open_bundle(loaded)?);
     let access = Access::new(&config.allow_users, &config.allow_groups)?;
     warn_of_oddities(config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let socket = Socket::listen(&config.socket, access.has_guests())?;
         let signals = signals::watch()?;
@@ -81,7 +85,9 @@ pub fn serve(loaded: &Loaded) -> Result<(), StartError> {
             "serving"
         );
         let settings = server_settings(config);
-        Server::new(socket, settings, access, bundle, inference).run(signals).await;
+        Server::new(socket, settings, access, bundle, inference)
+            .run(signals)
+            .await;
         Ok(())
     })
 }
@@ -125,7 +131,9 @@ fn inference_settings(config: &Config, bundle: Arc<Bundle>) -> inference::Settin
         threads: config.threads,
         spin: config.wait_policy == WaitPolicy::Active,
         grad_cam: config.grad_cam,
-        pictures: PictureLimits { pixels: config.max_pixels },
+        pictures: PictureLimits {
+            pixels: config.max_pixels,
+        },
         queue: QueueLimits {
             jobs: config.queue_requests as usize,
             bytes: usize::try_from(config.queue_bytes.as_u64()).unwrap_or(usize::MAX),
@@ -164,7 +172,9 @@ pub fn start_log(config: &Config) {
     match config.log_format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
         LogFormat::Auto => {
-            registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init();
+            registry
+                .with(layer.with_ansi(std::io::stderr().is_terminal()))
+                .init();
         }
     }
 }

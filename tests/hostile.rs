@@ -26,7 +26,10 @@ fn assert_sent_away(daemon: &Daemon, bytes: &[u8], code: &str) {
 
 /// A frame with the right length around `body`.
 fn framed(body: &[u8]) -> Vec<u8> {
-    let mut bytes = u32::try_from(body.len()).expect("short").to_be_bytes().to_vec();
+    let mut bytes = u32::try_from(body.len())
+        .expect("short")
+        .to_be_bytes()
+        .to_vec();
     bytes.extend_from_slice(body);
     bytes
 }
@@ -55,7 +58,11 @@ fn garbage_before_the_hello_is_answered_and_ends_the_connection() {
 #[test]
 fn versions_without_overlap_are_told_who_is_too_old() {
     let daemon = Daemon::start("nchw", &[]);
-    for (oldest, newest, words) in [(2, 9, "this dermald is too old"), (0, 0, "client is too old")] {
+    for (oldest, newest, words) in [
+        (2, 9, "this dermald is too old"),
+        (0, 0, "client is too old"),
+        (3, 1, "makes no sense"),
+    ] {
         let mut connection = daemon.connect_raw();
         connection.send(&hello(oldest, newest));
         let error = connection.receive_error();
@@ -64,7 +71,9 @@ fn versions_without_overlap_are_told_who_is_too_old() {
         assert!(connection.receive().is_none());
     }
     let mut connection = daemon.connect_raw();
-    assert!(matches!(connection.ask(&hello(0, 7)), Reply::Welcome(welcome) if welcome.version == 1));
+    assert!(
+        matches!(connection.ask(&hello(0, 7)), Reply::Welcome(welcome) if welcome.version == 1)
+    );
     assert_serves(&daemon);
 }
 
@@ -90,7 +99,10 @@ fn unknown_message_is_answered_with_its_id_and_the_connection_goes_on() {
     connection.send_bytes(&bytes);
     let error = connection.receive_error();
     assert_eq!((error.id, &*error.code), (Some(77), "unknown_message"));
-    assert!(matches!(connection.ask(&Request::Health(About::new(78))), Reply::Health(_)));
+    assert!(matches!(
+        connection.ask(&Request::Health(About::new(78))),
+        Reply::Health(_)
+    ));
 }
 
 #[test]
@@ -106,7 +118,10 @@ fn staller_is_sent_away_in_the_hello_and_in_a_request() {
     // Between requests a connection may be silent for as long as it likes.
     let mut quiet = daemon.connect();
     std::thread::sleep(Duration::from_millis(500));
-    assert!(matches!(quiet.ask(&Request::Health(About::new(1))), Reply::Health(_)));
+    assert!(matches!(
+        quiet.ask(&Request::Health(About::new(1))),
+        Reply::Health(_)
+    ));
     assert_serves(&daemon);
 }
 
@@ -117,13 +132,19 @@ fn client_that_does_not_read_is_left_and_others_are_served() {
     let question = frame(&Request::Metrics(About::new(1)));
     let many = question.repeat(50);
     // Until the daemon stops reading, or leaves.
-    deaf.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("set");
+    deaf.stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("set");
     for _ in 0..200 {
         deaf.send_bytes(&many);
     }
     assert_serves(&daemon);
     daemon.until("the deaf client gone", |status| status["connections"] == 1);
-    assert!(daemon.memory("VmRSS") < 100 * 1024, "{} KiB", daemon.memory("VmRSS"));
+    assert!(
+        daemon.memory("VmRSS") < 100 * 1024,
+        "{} KiB",
+        daemon.memory("VmRSS")
+    );
 }
 
 #[test]
@@ -135,7 +156,10 @@ fn large_requests_that_crawl_in_share_the_room_of_one() {
     let crawlers: Vec<Connection> = (0..12)
         .map(|_| {
             let mut crawler = daemon.connect();
-            crawler.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("set");
+            crawler
+                .stream
+                .set_write_timeout(Some(Duration::from_millis(200)))
+                .expect("set");
             crawler.send_bytes(&(8_u32 << 20).to_be_bytes());
             crawler.send_bytes(&body);
             crawler
@@ -143,7 +167,11 @@ fn large_requests_that_crawl_in_share_the_room_of_one() {
         .collect();
     assert_serves(&daemon);
     let grown = daemon.memory("RssAnon").saturating_sub(before);
-    assert!(grown < 16 * 1024, "{} clients made the daemon hold {grown} KiB", crawlers.len());
+    assert!(
+        grown < 16 * 1024,
+        "{} clients made the daemon hold {grown} KiB",
+        crawlers.len()
+    );
 }
 
 #[test]
@@ -158,7 +186,11 @@ fn bad_pictures_are_the_callers_fault() {
     huge[29..33].copy_from_slice(&checksum.to_be_bytes());
     let bad: [(Vec<u8>, &str, &str); 4] = [
         (Vec::new(), "picture_empty", "0 bytes"),
-        (whole[..whole.len() / 2].to_vec(), "picture_broken", "broken"),
+        (
+            whole[..whole.len() / 2].to_vec(),
+            "picture_broken",
+            "broken",
+        ),
         (b"%PDF-1.7 and so on".to_vec(), "picture_unsupported", "PDF"),
         (huge, "picture_too_large", "60000 x 60000"),
     ];
@@ -167,10 +199,16 @@ fn bad_pictures_are_the_callers_fault() {
         let id = number as u64;
         connection.send(&Request::Predict(predict(id, picture)));
         let error = connection.receive_error();
-        assert_eq!((error.id, &*error.code, error.retryable), (Some(id), code, false));
+        assert_eq!(
+            (error.id, &*error.code, error.retryable),
+            (Some(id), code, false)
+        );
         assert!(error.message.contains(words), "{}", error.message);
     }
-    assert_eq!(&*connection.predict(predict(9, whole)).labels.0[0].name, "red");
+    assert_eq!(
+        &*connection.predict(predict(9, whole)).labels.0[0].name,
+        "red"
+    );
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

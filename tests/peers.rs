@@ -60,7 +60,12 @@ fn stranger_is_refused_by_file_mode_and_by_credentials_and_a_guest_is_served() {
     }
     let binary = public_copy();
     let closed = Daemon::start("nchw", &[]);
-    let (code, text) = health(binary, closed.socket.to_str().expect("UTF-8"), STRANGER, &[]);
+    let (code, text) = health(
+        binary,
+        closed.socket.to_str().expect("UTF-8"),
+        STRANGER,
+        &[],
+    );
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("Permission denied"), "{text}");
 
@@ -70,12 +75,16 @@ fn stranger_is_refused_by_file_mode_and_by_credentials_and_a_guest_is_served() {
     let socket = open.socket.to_str().expect("UTF-8");
     let (code, text) = health(binary, socket, STRANGER, &[]);
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains(&format!("not_allowed: user {STRANGER} may not use")), "{text}");
+    assert!(
+        text.contains(&format!("not_allowed: user {STRANGER} may not use")),
+        "{text}"
+    );
     let (code, text) = health(binary, socket, GUEST, &[]);
     assert_eq!(code, 0, "{text}");
 
     let group = Daemon::start("nchw", &["--allow-groups", &GUEST.to_string()]);
-    std::fs::set_permissions(group.folder.path(), PermissionsExt::from_mode(0o755)).expect("opened");
+    std::fs::set_permissions(group.folder.path(), PermissionsExt::from_mode(0o755))
+        .expect("opened");
     let socket = group.socket.to_str().expect("UTF-8");
     assert_eq!(health(binary, socket, GUEST, &[]).0, 0, "by its group");
     assert_eq!(health(binary, socket, STRANGER, &[]).0, 1);
@@ -98,7 +107,14 @@ fn client_does_not_trust_a_daemon_of_another_user() {
         std::fs::copy(bundle("nchw").join(file), copy.join(file)).expect("copied");
     }
     let mut foreign = std::process::Command::new(binary)
-        .args(["serve", "--socket", socket, "--allow-users", &GUEST.to_string(), "--bundle"])
+        .args([
+            "serve",
+            "--socket",
+            socket,
+            "--allow-users",
+            &GUEST.to_string(),
+            "--bundle",
+        ])
         .arg(&copy)
         .env_clear()
         .uid(STRANGER)
@@ -107,11 +123,20 @@ fn client_does_not_trust_a_daemon_of_another_user() {
         .expect("it starts");
     let (ready, text) = run(&["health", "--socket", socket, "--wait", "30s"], |_| {});
     let untrusted = health(binary, socket, GUEST, &[]);
-    let trusted = health(binary, socket, GUEST, &["--daemon-uid", &STRANGER.to_string()]);
+    let trusted = health(
+        binary,
+        socket,
+        GUEST,
+        &["--daemon-uid", &STRANGER.to_string()],
+    );
     foreign.kill().expect("killed");
     foreign.wait().expect("ended");
     assert_eq!(ready, 0, "{text}");
     assert_eq!(untrusted.0, 1, "{}", untrusted.1);
-    assert!(untrusted.1.contains(&format!("served by user {STRANGER}")), "{}", untrusted.1);
+    assert!(
+        untrusted.1.contains(&format!("served by user {STRANGER}")),
+        "{}",
+        untrusted.1
+    );
     assert_eq!(trusted.0, 0, "{}", trusted.1);
 }

@@ -13,12 +13,19 @@ fn spot(x: f32, y: f32) -> Vec<u8> {
         image::Rgb([if near { 255 } else { 30 }; 3])
     });
     let mut file = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut file, image::ImageFormat::Jpeg).expect("encoded");
+    picture
+        .write_to(&mut file, image::ImageFormat::Jpeg)
+        .expect("encoded");
     file.into_inner()
 }
 
 fn overlay(format: Format, longest_side: u32) -> Explain {
-    Explain::Overlay(OverlayForm { format, longest_side, colour_map: ColourMap::Turbo, alpha: 0.5 })
+    Explain::Overlay(OverlayForm {
+        format,
+        longest_side,
+        colour_map: ColourMap::Turbo,
+        alpha: 0.5,
+    })
 }
 
 #[test]
@@ -26,14 +33,16 @@ fn heatmap_is_hottest_where_the_picture_is_brightest() {
     let daemon = Daemon::start("nchw", &[]);
     let mut connection = daemon.connect();
     for (x, y) in [(0.2, 0.2), (0.8, 0.3), (0.5, 0.8)] {
-        let request = Predict { explain: Explain::Values, ..predict(1, spot(x, y)) };
+        let request = Predict {
+            explain: Explain::Values,
+            ..predict(1, spot(x, y))
+        };
         let answer = connection.predict(request);
         let heatmap = answer.heatmap.expect("a heatmap");
         assert_eq!((heatmap.height, heatmap.width), (6, 8));
         assert_eq!(answer.explained, Some(answer.labels.0[0].index));
-        let hottest = (0..48).max_by(|a, b| {
-            heatmap.values.0[*a as usize].total_cmp(&heatmap.values.0[*b as usize])
-        });
+        let hottest =
+            (0..48_usize).max_by(|a, b| heatmap.values.0[*a].total_cmp(&heatmap.values.0[*b]));
         let hottest = hottest.expect("48 values");
         let (column, row) = ((hottest % 8) as f32 + 0.5, (hottest / 8) as f32 + 0.5);
         assert!((column / 8.0 - x).abs() < 0.15, "{heatmap:?}");
@@ -51,10 +60,16 @@ fn overlays_have_the_size_and_format_that_were_asked_for() {
         (Format::Webp, 100, (100, 75), image::ImageFormat::WebP),
     ];
     for (format, side, size, file_format) in forms {
-        let request = Predict { explain: overlay(format, side), ..predict(1, spot(0.5, 0.5)) };
+        let request = Predict {
+            explain: overlay(format, side),
+            ..predict(1, spot(0.5, 0.5))
+        };
         let made = connection.predict(request).overlay.expect("an overlay");
         assert_eq!((made.width, made.height), size);
-        assert_eq!(image::guess_format(&made.picture.0).expect("a picture"), file_format);
+        assert_eq!(
+            image::guess_format(&made.picture.0).expect("a picture"),
+            file_format
+        );
         let picture = image::load_from_memory(&made.picture.0).expect("a picture");
         assert_eq!((picture.width(), picture.height()), size);
     }
@@ -64,7 +79,11 @@ fn overlays_have_the_size_and_format_that_were_asked_for() {
 fn top_k_language_and_notice_are_honoured() {
     let daemon = Daemon::start("nchw", &[]);
     let language = Some(Text::from("vi"));
-    let request = Predict { top_k: 2, language, ..predict(1, png([0, 0, 250])) };
+    let request = Predict {
+        top_k: 2,
+        language,
+        ..predict(1, png([0, 0, 250]))
+    };
     let answer = daemon.connect().predict(request);
     assert_eq!(answer.labels.0.len(), 2);
     assert_eq!(&*answer.labels.0[0].name, "blue");
@@ -81,7 +100,10 @@ fn prediction_comes_without_its_explanation_when_there_can_be_none() {
     });
     let unable = Daemon::start("no-gradcam", &[]);
     for (daemon, words) in [(off, "ENABLE_GRADCAM"), (unable, "no Grad-CAM")] {
-        let request = Predict { explain: overlay(Format::Png, 0), ..predict(1, png([250, 0, 0])) };
+        let request = Predict {
+            explain: overlay(Format::Png, 0),
+            ..predict(1, png([250, 0, 0]))
+        };
         let answer = daemon.connect().predict(request);
         assert!(!answer.labels.0.is_empty());
         assert!(answer.overlay.is_none() && answer.explained.is_none());
@@ -100,9 +122,27 @@ fn values_out_of_range_are_refused_and_the_connection_goes_on() {
         form.alpha = f32::NAN;
     }
     let wrong = [
-        (Predict { target: Some(3), ..predict(1, picture.clone()) }, "target is 3"),
-        (Predict { explain: overlay(Format::Png, 5000), ..predict(1, picture.clone()) }, "5000"),
-        (Predict { explain: hot, ..predict(1, picture.clone()) }, "alpha is NaN"),
+        (
+            Predict {
+                target: Some(3),
+                ..predict(1, picture.clone())
+            },
+            "target is 3",
+        ),
+        (
+            Predict {
+                explain: overlay(Format::Png, 5000),
+                ..predict(1, picture.clone())
+            },
+            "5000",
+        ),
+        (
+            Predict {
+                explain: hot,
+                ..predict(1, picture.clone())
+            },
+            "alpha is NaN",
+        ),
     ];
     for (request, words) in wrong {
         connection.send(&Request::Predict(request));
@@ -110,17 +150,21 @@ fn values_out_of_range_are_refused_and_the_connection_goes_on() {
         assert_eq!(&*error.code, "invalid_request");
         assert!(error.message.contains(words), "{}", error.message);
     }
-    assert_eq!(&*connection.predict(predict(1, picture)).labels.0[0].name, "red");
+    assert_eq!(
+        &*connection.predict(predict(1, picture)).labels.0[0].name,
+        "red"
+    );
 }
 
 #[test]
-fn id_that_is_in_use_is_refused() {
+fn id_that_is_in_use_ends_the_connection() {
     let daemon = Daemon::start("slow", &[]);
     let mut connection = daemon.connect();
     connection.send(&Request::Predict(predict(5, png([1, 1, 1]))));
     connection.send(&Request::Predict(predict(5, png([1, 1, 1]))));
     let error = connection.receive_error();
-    assert_eq!((error.id, &*error.code), (Some(5), "invalid_request"));
+    assert_eq!((error.id, &*error.code), (None, "invalid_request"));
+    assert!(connection.receive().is_none());
 }
 
 #[test]
@@ -128,8 +172,15 @@ fn photo_that_lies_on_its_side_is_turned_upright() {
     // Bright on the left, and EXIF says "rotate by 90 degrees clockwise": bright at the top.
     let jpeg = with_orientation(&spot(0.1, 0.5), 6);
     let daemon = Daemon::start("nchw", &[]);
-    let request = Predict { explain: overlay(Format::Png, 64), ..predict(1, jpeg) };
-    let made = daemon.connect().predict(request).overlay.expect("an overlay");
+    let request = Predict {
+        explain: overlay(Format::Png, 64),
+        ..predict(1, jpeg)
+    };
+    let made = daemon
+        .connect()
+        .predict(request)
+        .overlay
+        .expect("an overlay");
     assert_eq!((made.width, made.height), (48, 64));
 }
 
@@ -154,12 +205,22 @@ fn command_line_classifies_and_writes_the_overlay() {
     let out = daemon.folder.path().join("overlay.webp");
     let socket = daemon.socket.to_str().expect("UTF-8");
     let overlay = out.to_str().expect("UTF-8");
-    let (code, text) =
-        run(&["predict", photo, "--socket", socket, "--overlay", overlay], |_| {});
+    let (code, text) = run(
+        &["predict", photo, "--socket", socket, "--overlay", overlay],
+        |_| {},
+    );
     assert_eq!(code, 0, "{text}");
-    assert!(text.lines().nth(1).is_some_and(|line| line.ends_with("green")), "{text}");
+    assert!(
+        text.lines()
+            .nth(1)
+            .is_some_and(|line| line.ends_with("green")),
+        "{text}"
+    );
     let written = std::fs::read(&out).expect("the overlay");
-    assert_eq!(image::guess_format(&written).expect("a picture"), image::ImageFormat::WebP);
+    assert_eq!(
+        image::guess_format(&written).expect("a picture"),
+        image::ImageFormat::WebP
+    );
     let (code, text) = run(&["predict", photo, "--socket", socket, "--json"], |_| {});
     assert_eq!(code, 0, "{text}");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");

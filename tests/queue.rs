@@ -9,7 +9,10 @@ use dermald::wire::{Reply, Request};
 use support::{Daemon, png, predict};
 
 fn slow_request(id: u64, deadline_ms: u32) -> Request {
-    Request::Predict(Predict { deadline_ms, ..predict(id, png([9, 9, 9])) })
+    Request::Predict(Predict {
+        deadline_ms,
+        ..predict(id, png([9, 9, 9]))
+    })
 }
 
 /// The daemon with the bundle whose run takes seconds, with one run under way.
@@ -33,9 +36,19 @@ fn full_queue_replies_busy_at_once() {
     let started = Instant::now();
     connection.send(&slow_request(12, 0));
     let error = connection.receive_error();
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert_eq!((error.id, &*error.code, error.retryable), (Some(12), "busy", true));
-    assert!(error.retry_after_ms.is_some_and(|hint| hint >= 50), "{error:?}");
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        (error.id, &*error.code, error.retryable),
+        (Some(12), "busy", true)
+    );
+    assert!(
+        error.retry_after_ms.is_some_and(|hint| hint >= 50),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -61,7 +74,11 @@ fn health_status_and_metrics_never_wait_behind_inference() {
         slowest = slowest.max(started.elapsed());
         assert!(matches!(reply, Reply::Health(health) if health.id == id));
     }
-    assert_eq!(daemon.status()["queue"]["running"], true, "the run ended too early to prove it");
+    assert_eq!(
+        daemon.status()["queue"]["running"],
+        true,
+        "the run ended too early to prove it"
+    );
     assert!(slowest < Duration::from_millis(50), "{slowest:?}");
     let reply = connection.ask(&Request::Metrics(About::new(3)));
     assert!(matches!(reply, Reply::Metrics(metrics) if metrics.text.ends_with("# EOF\n")));
@@ -76,7 +93,10 @@ fn waiting_request_past_its_deadline_is_not_run() {
     assert_eq!((error.id, &*error.code), (Some(2), "deadline_exceeded"));
     let status = daemon.status();
     assert_eq!(status["queue"]["requests"], 0, "it still waits");
-    assert_eq!(status["queue"]["running"], true, "the first run ended too early to prove it");
+    assert_eq!(
+        status["queue"]["running"], true,
+        "the first run ended too early to prove it"
+    );
 }
 
 #[test]
@@ -87,8 +107,14 @@ fn run_past_its_deadline_is_stopped_in_the_middle() {
     let started = Instant::now();
     connection.send(&slow_request(1, 300));
     assert_eq!(&*connection.receive_error().code, "deadline_exceeded");
-    daemon.until("a free thread", |status| status["queue"]["running"] == false);
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    daemon.until("a free thread", |status| {
+        status["queue"]["running"] == false
+    });
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -103,14 +129,21 @@ fn jobs_of_a_client_that_left_are_given_up() {
     daemon.until("none waiting", |status| status["queue"]["requests"] == 0);
     assert_eq!(daemon.status()["outcomes"]["cancelled"], 5);
     drop(runner);
-    daemon.until("a free thread", |status| status["queue"]["running"] == false);
+    daemon.until("a free thread", |status| {
+        status["queue"]["running"] == false
+    });
 }
 
 #[test]
 fn half_closed_connection_counts_as_left() {
     let (daemon, runner) = busy_daemon(&[]);
-    runner.stream.shutdown(std::net::Shutdown::Write).expect("half closed");
-    daemon.until("a free thread", |status| status["queue"]["running"] == false);
+    runner
+        .stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("half closed");
+    daemon.until("a free thread", |status| {
+        status["queue"]["running"] == false
+    });
 }
 
 #[test]
@@ -119,7 +152,10 @@ fn many_requests_share_a_connection_and_each_gets_its_own_answer() {
     let mut connection = daemon.connect();
     let colours = [[250, 0, 0], [0, 250, 0], [0, 0, 250]];
     for id in 0..30 {
-        connection.send(&Request::Predict(predict(id, png(colours[id as usize % 3]))));
+        connection.send(&Request::Predict(predict(
+            id,
+            png(colours[usize::try_from(id % 3).expect("small")]),
+        )));
     }
     for _ in 0..30 {
         match connection.receive().expect("a reply") {
@@ -142,7 +178,10 @@ fn term_finishes_what_was_admitted_and_removes_the_socket() {
     assert!(!daemon.socket.exists(), "nobody new can come");
     runner.send(&slow_request(2, 0));
     let refused = runner.receive_error();
-    assert_eq!((refused.id, &*refused.code, refused.retryable), (Some(2), "going_away", true));
+    assert_eq!(
+        (refused.id, &*refused.code, refused.retryable),
+        (Some(2), "going_away", true)
+    );
     assert!(matches!(runner.receive(), Some(Reply::Prediction(answer)) if answer.id == 1));
     assert!(matches!(runner.receive(), Some(Reply::GoingAway(_))));
     assert!(daemon.wait().success());
@@ -157,7 +196,11 @@ fn what_is_unfinished_after_the_grace_period_is_answered_going_away() {
     assert_eq!((error.id, &*error.code), (Some(1), "going_away"));
     assert!(matches!(runner.receive(), Some(Reply::GoingAway(_))));
     assert!(daemon.wait().success());
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]

@@ -38,7 +38,10 @@ fn bad_settings_name_variable_value_and_form() {
     let text = refused(&bundle("nchw"), |command| {
         command.env("OMP_NUM_THREADS", "many");
     });
-    assert!(text.contains("environment variable OMP_NUM_THREADS: threads is \"many\", expected"), "{text}");
+    assert!(
+        text.contains("environment variable OMP_NUM_THREADS: threads is \"many\", expected"),
+        "{text}"
+    );
     let text = refused(&bundle("nchw"), |command| {
         command.env("ENABLE_GRADCAM", "perhaps");
     });
@@ -50,7 +53,10 @@ fn image_size_that_the_bundle_cannot_serve_names_the_way_out() {
     let text = refused(&bundle("nchw"), |command| {
         command.env("IMG_SIZE", "300");
     });
-    assert!(text.contains("environment variable IMG_SIZE is 300"), "{text}");
+    assert!(
+        text.contains("environment variable IMG_SIZE is 300"),
+        "{text}"
+    );
     assert!(text.contains("takes 64 x 48 pixels"), "{text}");
     assert!(text.contains("--input-size 300"), "{text}");
 }
@@ -60,11 +66,25 @@ fn second_daemon_on_the_socket_is_refused() {
     let daemon = Daemon::start("nchw", &[]);
     let socket = daemon.socket.to_str().expect("UTF-8");
     let bundle = bundle("nchw");
-    let (code, text) =
-        run(&["serve", "--socket", socket, "--bundle", bundle.to_str().expect("UTF-8")], |_| {});
+    let (code, text) = run(
+        &[
+            "serve",
+            "--socket",
+            socket,
+            "--bundle",
+            bundle.to_str().expect("UTF-8"),
+        ],
+        |_| {},
+    );
     assert_eq!(code, 1);
-    assert!(text.contains(&format!("another daemon (pid {})", daemon.child.id())), "{text}");
-    assert!(matches!(daemon.connect().ask(&Request::Health(About::new(1))), Reply::Health(_)));
+    assert!(
+        text.contains(&format!("another daemon (pid {})", daemon.child.id())),
+        "{text}"
+    );
+    assert!(matches!(
+        daemon.connect().ask(&Request::Health(About::new(1))),
+        Reply::Health(_)
+    ));
 }
 
 #[test]
@@ -72,7 +92,10 @@ fn socket_of_a_killed_daemon_is_taken_over() {
     let mut first = Daemon::start("nchw", &[]);
     first.child.kill().expect("killed");
     first.child.wait().expect("ended");
-    assert!(first.socket.exists(), "a killed daemon leaves its socket behind");
+    assert!(
+        first.socket.exists(),
+        "a killed daemon leaves its socket behind"
+    );
     let folder = tempfile::tempdir().expect("a temporary folder");
     let socket = first.socket.clone();
     let second = Daemon::start_at(folder, socket, &bundle("nchw"), &[], |_| {});
@@ -94,7 +117,11 @@ fn models_that_do_not_fit_their_manifest_fail_the_request_and_the_health() {
         let mut connection = daemon.connect();
         connection.send(&Request::Predict(predict(1, png([1, 2, 3]))));
         let error = connection.receive_error();
-        assert_eq!((error.id, &*error.code), (Some(1), "model_invalid"), "{name}");
+        assert_eq!(
+            (error.id, &*error.code),
+            (Some(1), "model_invalid"),
+            "{name}"
+        );
         assert!(error.message.contains(words), "{name}: {}", error.message);
         let socket = daemon.socket.to_str().expect("UTF-8");
         let (code, text) = run(&["health", "--socket", socket], |_| {});
@@ -117,16 +144,26 @@ fn missing_or_unusable_library_says_how_to_get_one() {
         connection.send(&Request::Predict(predict(1, png([1, 2, 3]))));
         let error = connection.receive_error();
         assert_eq!(&*error.code, "runtime_unavailable");
-        assert!(error.message.contains(library.to_str().expect("UTF-8")), "{}", error.message);
+        assert!(
+            error.message.contains(library.to_str().expect("UTF-8")),
+            "{}",
+            error.message
+        );
         assert!(error.message.contains("pip install"), "{}", error.message);
     }
 }
 
 #[test]
 fn library_that_is_too_old_is_refused_by_version() {
-    let old = std::env::var_os("DERMALD_OLD_ONNXRUNTIME")
-        .map_or_else(|| support::root().join("target/old-onnxruntime/libonnxruntime.so"), Into::into);
-    assert!(old.exists(), "{} is missing: run `make setup`", old.display());
+    let old = std::env::var_os("DERMALD_OLD_ONNXRUNTIME").map_or_else(
+        || support::root().join("target/old-onnxruntime/libonnxruntime.so"),
+        Into::into,
+    );
+    assert!(
+        old.exists(),
+        "{} is missing: run `make setup`",
+        old.display()
+    );
     let daemon = Daemon::start_with(&bundle("nchw"), &["--onnxruntime"], |command| {
         command.arg(&old);
     });
@@ -143,9 +180,15 @@ fn health_exit_codes_tell_ready_from_unreachable() {
     let socket = daemon.socket.to_str().expect("UTF-8");
     let (code, text) = run(&["health", "--socket", socket, "--wait", "30s"], |_| {});
     assert_eq!(code, 0, "{text}");
-    let (code, text) = run(&["health", "--socket", "/dev/shm/no-such-dermald/d.sock"], |_| {});
+    let (code, text) = run(
+        &["health", "--socket", "/dev/shm/no-such-dermald/d.sock"],
+        |_| {},
+    );
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("no daemon answers at /dev/shm/no-such-dermald"), "{text}");
+    assert!(
+        text.contains("no daemon answers at /dev/shm/no-such-dermald"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -153,7 +196,10 @@ fn idle_daemon_is_small() {
     let daemon = Daemon::start("nchw", &[]);
     let _ = daemon.status();
     let (rss, anonymous) = (daemon.memory("VmRSS"), daemon.memory("RssAnon"));
-    assert!(anonymous <= 1024, "{anonymous} KiB of its own before the first request");
+    assert!(
+        anonymous <= 1024,
+        "{anonymous} KiB of its own before the first request"
+    );
     // The code of a debug build alone is larger than a release build with all that it holds.
     let limit = if cfg!(debug_assertions) { 16 } else { 8 };
     assert!(rss <= limit * 1024, "{rss} KiB before the first request");
@@ -170,8 +216,15 @@ fn configuration_is_printed_with_its_origins_and_can_be_used_as_a_file() {
         command.env("OMP_NUM_THREADS", "2");
     });
     assert_eq!(code, 0, "{text}");
-    let line = |key: &str| text.lines().find(|line| line.starts_with(key)).expect("a line");
-    assert!(line("threads").ends_with("environment variable OMP_NUM_THREADS"), "{text}");
+    let line = |key: &str| {
+        text.lines()
+            .find(|line| line.starts_with(key))
+            .expect("a line")
+    };
+    assert!(
+        line("threads").ends_with("environment variable OMP_NUM_THREADS"),
+        "{text}"
+    );
     assert!(line("preload").ends_with("dermald.toml"), "{text}");
     assert!(line("grace").ends_with("flag --grace"), "{text}");
     assert!(line("socket").ends_with("default"), "{text}");

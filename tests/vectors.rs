@@ -18,7 +18,13 @@ fn vectors() -> Vec<(Value, Vec<u8>)> {
         let name = entry["name"].as_str().expect("a name");
         std::fs::read(folder.join(format!("{name}.bin"))).expect("the vector")
     };
-    index.into_iter().map(|entry| { let bytes = read(&entry); (entry, bytes) }).collect()
+    index
+        .into_iter()
+        .map(|entry| {
+            let bytes = read(&entry);
+            (entry, bytes)
+        })
+        .collect()
 }
 
 /// What became of one frame: the message as JSON and its bytes again, or the error's code.
@@ -29,7 +35,10 @@ fn outcome<M: Message + Serialize>(frame: &Bytes) -> Result<(Value, Vec<u8>), &'
     })?;
     let mut again = BytesMut::new();
     wire::encode(&message, &mut again);
-    Ok((serde_json::to_value(&message).expect("JSON"), again.to_vec()))
+    Ok((
+        serde_json::to_value(&message).expect("JSON"),
+        again.to_vec(),
+    ))
 }
 
 fn judge(entry: &Value, frame: &Bytes) -> Result<(Value, Vec<u8>), &'static str> {
@@ -67,7 +76,12 @@ fn check(entry: &Value, bytes: &[u8], frames: Result<Vec<Bytes>, &'static str>) 
             assert_eq!(again, bytes, "{name}: written differently");
         }
         Some("bad") => {
-            assert_eq!(found.err(), entry["code"].as_str(), "{name}: {}", entry["why"]);
+            assert_eq!(
+                found.err(),
+                entry["code"].as_str(),
+                "{name}: {}",
+                entry["why"]
+            );
         }
         other => panic!("{name}: kind {other:?}"),
     }
@@ -85,11 +99,46 @@ fn every_vector_reads_the_same_whole_and_byte_by_byte() {
 
 #[test]
 fn every_vector_leaves_the_next_frame_alone() {
-    for (entry, bytes) in vectors().iter().filter(|(entry, _)| entry["code"] != "frame_too_large") {
+    for (entry, bytes) in vectors()
+        .iter()
+        .filter(|(entry, _)| entry["code"] != "frame_too_large")
+    {
         let mut two = bytes.clone();
         two.extend_from_slice(&[0, 0, 0, 2, 0xab, 0xcd]);
         let frames = feed(&two, two.len()).expect("within the limit");
-        assert_eq!(frames.last(), Some(&Bytes::from_static(&[0xab, 0xcd])), "{}", entry["name"]);
+        assert_eq!(
+            frames.last(),
+            Some(&Bytes::from_static(&[0xab, 0xcd])),
+            "{}",
+            entry["name"]
+        );
         check(entry, bytes, Ok(frames));
     }
+}
+
+/// The examples of docs/protocol.md are whole frames that say what is written beside them.
+#[test]
+fn examples_of_the_page_are_real() {
+    let page = include_str!("../docs/protocol.md");
+    let blocks = page
+        .split("```text\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let mut found = Vec::new();
+    for block in blocks.filter(|block| block.contains("length, big-endian")) {
+        let is_hex = |word: &&str| word.len() == 2 && u8::from_str_radix(word, 16).is_ok();
+        let bytes: Vec<u8> = block
+            .lines()
+            .flat_map(|line| line.split(' ').take_while(|word| is_hex(word)))
+            .map(|word| u8::from_str_radix(word, 16).expect("it was checked"))
+            .collect();
+        let frames = feed(&bytes, bytes.len()).expect("within the limit");
+        assert_eq!(frames.len(), 1, "{block}");
+        let request = outcome::<Request>(&frames[0]);
+        let read = request.or_else(|_| outcome::<Reply>(&frames[0]));
+        let (message, again) = read.unwrap_or_else(|code| panic!("{code}: {block}"));
+        assert_eq!(again, bytes, "{block}");
+        found.push(message["type"].as_str().expect("a type").to_owned());
+    }
+    assert_eq!(found, ["hello", "health", "predict", "prediction"]);
 }

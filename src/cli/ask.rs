@@ -31,5 +31,7 @@ pub(super) fn metrics(arguments: &ArgMatches) -> Result<(), String> {
 }
 
 fn ask(arguments: &ArgMatches, request: &Request) -> Result<Reply, String> {
-    connect(arguments)?.ask(request).map_err(|error| error.to_string())
+    connect(arguments)?
+        .ask(request)
+        .map_err(|error| error.to_string())
 }

@@ -19,7 +19,9 @@ const UNREACHABLE: u8 = 2;
 
 pub(super) fn command() -> Command {
     Command::new("health")
-        .about("Tell whether predictions can be made: exit code 0 ready, 1 not ready, 2 unreachable")
+        .about(
+            "Tell whether predictions can be made: exit code 0 ready, 1 not ready, 2 unreachable",
+        )
         .arg(
             Arg::new("wait")
                 .long("wait")
@@ -34,18 +36,24 @@ pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
         Ok(loaded) => loaded.config.socket,
         Err(message) => return fail(&message),
     };
-    let wait = arguments.get_one::<Duration>("wait").copied().unwrap_or_default();
+    let wait = arguments
+        .get_one::<Duration>("wait")
+        .copied()
+        .unwrap_or_default();
     let give_up = Instant::now() + wait;
     loop {
-        let found = connect_to(&socket, arguments).and_then(|mut client| {
-            client.ask(&Request::Health(About::new(1)))
-        });
+        let found = connect_to(&socket, arguments)
+            .and_then(|mut client| client.ask(&Request::Health(About::new(1))));
         let (state, message, code) = match found {
             Ok(Reply::Health(health)) => {
                 let code = if &*health.state == "ready" { 0 } else { 1 };
                 (health.state.0, health.message.0, code)
             }
-            Ok(other) => ("not ready".into(), format!("unexpected reply: {other:?}"), 1),
+            Ok(other) => (
+                "not ready".into(),
+                format!("unexpected reply: {other:?}"),
+                1,
+            ),
             Err(error @ ClientError::Unreachable { .. }) => {
                 ("unreachable".into(), error.to_string(), UNREACHABLE)
             }

@@ -61,7 +61,8 @@ pub fn command() -> Command {
         .subcommand(with_socket(predict::command()))
         .subcommand(with_socket(health::command()))
         .subcommand(with_socket(
-            Command::new("status").about("Print everything that the daemon tells of itself, as JSON"),
+            Command::new("status")
+                .about("Print everything that the daemon tells of itself, as JSON"),
         ))
         .subcommand(with_socket(
             Command::new("metrics").about("Print the daemon's metrics as OpenMetrics text"),
@@ -84,11 +85,18 @@ fn with_settings(command: Command) -> Command {
     let flags = KEYS.iter().map(|row| {
         let also = row.also.map(|also| format!(", {also}")).unwrap_or_default();
         let default = (row.show)(&crate::config::Config::default());
-        let default = if default.is_empty() { default } else { format!(" [default: {default}]") };
+        let default = if default.is_empty() {
+            default
+        } else {
+            format!(" [default: {default}]")
+        };
         Arg::new(row.name)
             .long(row.name.replace('_', "-"))
             .value_name(row.value)
-            .help(format!("{} [env: {}{also}]{default}", row.help, row.variable))
+            .help(format!(
+                "{} [env: {}{also}]{default}",
+                row.help, row.variable
+            ))
     });
     command.arg(config_flag()).args(flags)
 }
@@ -117,7 +125,11 @@ fn load(arguments: &ArgMatches) -> Result<Loaded, String> {
     let flags = KEYS.iter().filter_map(|row| {
         let value = arguments.try_get_one::<String>(row.name).ok()??;
         let origin = format!("flag --{}", row.name.replace('_', "-"));
-        Some(Given { origin, key: row.name, value: value.clone() })
+        Some(Given {
+            origin,
+            key: row.name,
+            value: value.clone(),
+        })
     });
     let file = arguments.get_one::<PathBuf>("config").map(PathBuf::as_path);
     crate::config::load(file, flags.collect()).map_err(|error| error.to_string())
@@ -154,7 +166,11 @@ mod tests {
         let serve = command.find_subcommand_mut("serve").expect("it exists");
         let help = serve.render_long_help().to_string();
         for row in KEYS {
-            assert!(help.contains(&format!("--{}", row.name.replace('_', "-"))), "{}", row.name);
+            assert!(
+                help.contains(&format!("--{}", row.name.replace('_', "-"))),
+                "{}",
+                row.name
+            );
             assert!(help.contains(row.variable), "{}", row.variable);
         }
     }

@@ -32,8 +32,10 @@ pub(super) fn command() -> Command {
                 .long("overlay")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Write the heatmap over the photo; the name ends in .png, .jpg or .webp. With \
-                       several photos, each one's name is put in front"),
+                .help(
+                    "Write the heatmap over the photo; the name ends in .png, .jpg or .webp. With \
+                       several photos, each one's name is put in front",
+                ),
         )
         .arg(
             Arg::new("target")
@@ -67,7 +69,9 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
     let photos: Vec<&PathBuf> = arguments.get_many("photos").into_iter().flatten().collect();
-    let overlay = arguments.get_one::<PathBuf>("overlay").map(PathBuf::as_path);
+    let overlay = arguments
+        .get_one::<PathBuf>("overlay")
+        .map(PathBuf::as_path);
     let explain = overlay.map(explain).transpose()?.unwrap_or(Explain::None);
     let mut client = connect(arguments)?;
     for (number, photo) in photos.iter().enumerate() {
@@ -80,7 +84,9 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
             explain: explain.clone(),
             deadline_ms: 0,
             priority: Priority::Interactive,
-            language: arguments.get_one::<String>("language").map(|code| Text(code.clone())),
+            language: arguments
+                .get_one::<String>("language")
+                .map(|code| Text(code.clone())),
             traceparent: None,
             extensions: Extensions::default(),
         };
@@ -91,7 +97,11 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
             print(photo, &prediction);
         }
         if let (Some(path), Some(overlay)) = (overlay, &prediction.overlay) {
-            let path = if photos.len() == 1 { path.to_owned() } else { beside(photo, path) };
+            let path = if photos.len() == 1 {
+                path.to_owned()
+            } else {
+                beside(photo, path)
+            };
             std::fs::write(&path, &overlay.picture.0).map_err(|error| named(&path, error))?;
         }
     }
@@ -103,7 +113,10 @@ fn named(path: &Path, error: impl std::fmt::Display) -> String {
 }
 
 fn ask(client: &mut Client, request: Predict) -> Result<Prediction, String> {
-    match client.ask(&Request::Predict(request)).map_err(|error| error.to_string())? {
+    match client
+        .ask(&Request::Predict(request))
+        .map_err(|error| error.to_string())?
+    {
         Reply::Prediction(prediction) => Ok(prediction),
         other => Err(format!("unexpected reply: {other:?}")),
     }
@@ -111,7 +124,11 @@ fn ask(client: &mut Client, request: Predict) -> Result<Prediction, String> {
 
 /// The overlay that the name of its file asks for.
 fn explain(file: &Path) -> Result<Explain, String> {
-    let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let ending = file
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let format = match ending.as_str() {
         "png" => Format::Png,
         "jpg" | "jpeg" => Format::Jpeg,
@@ -138,8 +155,7 @@ fn print(photo: &Path, prediction: &Prediction) {
     println!("{}", photo.display());
     for label in &prediction.labels.0 {
         let (percent, title) = (label.probability * 100.0, &label.title);
-        // Clamped to the bar's width, so nothing is lost.
-        let filled = "█".repeat((label.probability.clamp(0.0, 1.0) * BAR).round() as usize);
+        let filled = "█".repeat(bar(label.probability));
         println!("  {percent:5.1} %  {filled:30}  {title}");
     }
     for key in ["explanation", "notice"] {
@@ -147,6 +163,16 @@ fn print(photo: &Path, prediction: &Prediction) {
             println!("  {}", String::from_utf8_lossy(text));
         }
     }
+}
+
+/// How much of the bar is filled, in characters.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to 0..=1 and multiplied by a small number"
+)]
+fn bar(probability: f32) -> usize {
+    (probability.clamp(0.0, 1.0) * BAR).round() as usize
 }
 
 fn as_json(photo: &Path, prediction: &Prediction) -> serde_json::Value {

@@ -34,13 +34,22 @@ pub fn unknown() -> Vec<String> {
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("DERMALD_") && !known(name))
-        .map(|name| format!("{name} is no setting{}", keys::hint(&name["DERMALD_".len()..])))
+        .map(|name| {
+            format!(
+                "{name} is no setting{}",
+                keys::hint(&name["DERMALD_".len()..])
+            )
+        })
         .collect()
 }
 
 fn given(key: &'static str, variable: &str) -> Option<Given> {
     let value = text(variable)?;
-    Some(Given { origin: format!("environment variable {variable}"), key, value })
+    Some(Given {
+        origin: format!("environment variable {variable}"),
+        key,
+        value,
+    })
 }
 
 /// A value that is no UTF-8 is passed on with its bad bytes replaced, so that the error shows it.

@@ -51,93 +51,296 @@ macro_rules! key {
 
 /// All settings.
 pub const KEYS: &[Key] = &[
-    key!("socket", "DERMALD_SOCKET", None, "PATH",
+    key!(
+        "socket",
+        "DERMALD_SOCKET",
+        None,
+        "PATH",
         "an absolute path of at most 100 bytes",
         "The Unix socket; its folder is made when it is missing",
-        |c, v| { c.socket = socket(v)?; Some(()) }, |c| path(Some(&c.socket))),
-    key!("bundle", "DERMALD_BUNDLE", None, "FOLDER", "a folder with a manifest.toml",
+        |c, v| {
+            c.socket = socket(v)?;
+            Some(())
+        },
+        |c| path(Some(&c.socket))
+    ),
+    key!(
+        "bundle",
+        "DERMALD_BUNDLE",
+        None,
+        "FOLDER",
+        "a folder with a manifest.toml",
         "The model bundle to serve",
-        |c, v| { c.bundle = Some(existing(v)?); Some(()) }, |c| path(c.bundle.as_ref())),
-    key!("onnxruntime", "DERMALD_ONNXRUNTIME", Some("ORT_DYLIB_PATH"), "FILE", "a path",
+        |c, v| {
+            c.bundle = Some(existing(v)?);
+            Some(())
+        },
+        |c| path(c.bundle.as_ref())
+    ),
+    key!(
+        "onnxruntime",
+        "DERMALD_ONNXRUNTIME",
+        Some("ORT_DYLIB_PATH"),
+        "FILE",
+        "a path",
         "ONNX Runtime's library; found beside the binary or in its virtual environment otherwise",
-        |c, v| { c.onnxruntime = Some(existing(v)?); Some(()) }, |c| path(c.onnxruntime.as_ref())),
-    key!("threads", "DERMALD_THREADS", Some("OMP_NUM_THREADS"), "N", "a whole number from 1 to 256",
+        |c, v| {
+            c.onnxruntime = Some(existing(v)?);
+            Some(())
+        },
+        |c| path(c.onnxruntime.as_ref())
+    ),
+    key!(
+        "threads",
+        "DERMALD_THREADS",
+        Some("OMP_NUM_THREADS"),
+        "N",
+        "a whole number from 1 to 256",
         "Threads of the inference",
         // OpenMP allows one number for each level of nesting; the first is the outermost.
-        |c, v| { c.threads = whole(v.split(',').next()?.trim(), 1, 256)?; Some(()) },
-        |c| c.threads.to_string()),
-    key!("wait_policy", "DERMALD_WAIT_POLICY", Some("OMP_WAIT_POLICY"), "POLICY",
+        |c, v| {
+            c.threads = whole(v.split(',').next()?.trim(), 1, 256)?;
+            Some(())
+        },
+        |c| c.threads.to_string()
+    ),
+    key!(
+        "wait_policy",
+        "DERMALD_WAIT_POLICY",
+        Some("OMP_WAIT_POLICY"),
+        "POLICY",
         "passive or active",
         "Whether waiting threads sleep (passive) or spin (active)",
-        |c, v| { c.wait_policy = wait_policy(v)?; Some(()) },
-        |c| format!("{:?}", c.wait_policy).to_lowercase()),
-    key!("preload", "DERMALD_PRELOAD", Some("PRELOAD_MODEL"), "BOOL", YES_NO,
+        |c, v| {
+            c.wait_policy = wait_policy(v)?;
+            Some(())
+        },
+        |c| format!("{:?}", c.wait_policy).to_lowercase()
+    ),
+    key!(
+        "preload",
+        "DERMALD_PRELOAD",
+        Some("PRELOAD_MODEL"),
+        "BOOL",
+        YES_NO,
         "Load the model in the background at the start instead of at the first request",
-        |c, v| { c.preload = yes_no(v)?; Some(()) }, |c| c.preload.to_string()),
-    key!("grad_cam", "DERMALD_GRAD_CAM", Some("ENABLE_GRADCAM"), "BOOL", YES_NO,
+        |c, v| {
+            c.preload = yes_no(v)?;
+            Some(())
+        },
+        |c| c.preload.to_string()
+    ),
+    key!(
+        "grad_cam",
+        "DERMALD_GRAD_CAM",
+        Some("ENABLE_GRADCAM"),
+        "BOOL",
+        YES_NO,
         "Whether explanations are made; without, a prediction that asks for one comes without it",
-        |c, v| { c.grad_cam = yes_no(v)?; Some(()) }, |c| c.grad_cam.to_string()),
-    key!("image_size", "DERMALD_IMAGE_SIZE", Some("IMG_SIZE"), "PIXELS",
+        |c, v| {
+            c.grad_cam = yes_no(v)?;
+            Some(())
+        },
+        |c| c.grad_cam.to_string()
+    ),
+    key!(
+        "image_size",
+        "DERMALD_IMAGE_SIZE",
+        Some("IMG_SIZE"),
+        "PIXELS",
         "a whole number from 1 to 4096",
         "The input side that the site counts on; the start stops when the bundle has another",
-        |c, v| { c.image_size = Some(whole(v, 1, 4096)?); Some(()) },
-        |c| c.image_size.map(|side| side.to_string()).unwrap_or_default()),
-    key!("queue_requests", "DERMALD_QUEUE_REQUESTS", None, "N", COUNT,
+        |c, v| {
+            c.image_size = Some(whole(v, 1, 4096)?);
+            Some(())
+        },
+        |c| c
+            .image_size
+            .map(|side| side.to_string())
+            .unwrap_or_default()
+    ),
+    key!(
+        "queue_requests",
+        "DERMALD_QUEUE_REQUESTS",
+        None,
+        "N",
+        COUNT,
         "Requests that may wait; one more is answered busy",
-        |c, v| { c.queue_requests = whole(v, 1, 65536)?; Some(()) },
-        |c| c.queue_requests.to_string()),
-    key!("queue_bytes", "DERMALD_QUEUE_BYTES", None, "SIZE",
+        |c, v| {
+            c.queue_requests = whole(v, 1, 65536)?;
+            Some(())
+        },
+        |c| c.queue_requests.to_string()
+    ),
+    key!(
+        "queue_bytes",
+        "DERMALD_QUEUE_BYTES",
+        None,
+        "SIZE",
         "a size such as 32MiB, from 64KiB to 4GiB",
         "Bytes of pictures that may wait",
-        |c, v| { c.queue_bytes = size(v, ByteSize::gib(4))?; Some(()) },
-        |c| c.queue_bytes.to_string()),
-    key!("frame_bytes", "DERMALD_FRAME_BYTES", None, "SIZE", SIZE,
+        |c, v| {
+            c.queue_bytes = size(v, ByteSize::gib(4))?;
+            Some(())
+        },
+        |c| c.queue_bytes.to_string()
+    ),
+    key!(
+        "frame_bytes",
+        "DERMALD_FRAME_BYTES",
+        None,
+        "SIZE",
+        SIZE,
         "The longest request, and so about the largest upload; also the most that is held of \
          requests which are still arriving",
-        |c, v| { c.frame_bytes = size(v, ByteSize::mib(64))?; Some(()) },
-        |c| c.frame_bytes.to_string()),
-    key!("max_pixels", "DERMALD_MAX_PIXELS", None, "N", "a whole number from 1 to 1000000000",
+        |c, v| {
+            c.frame_bytes = size(v, ByteSize::mib(64))?;
+            Some(())
+        },
+        |c| c.frame_bytes.to_string()
+    ),
+    key!(
+        "max_pixels",
+        "DERMALD_MAX_PIXELS",
+        None,
+        "N",
+        "a whole number from 1 to 1000000000",
         "Most pixels of a picture, width times height",
-        |c, v| { c.max_pixels = whole(v, 1, 1_000_000_000)?; Some(()) },
-        |c| c.max_pixels.to_string()),
-    key!("deadline", "DERMALD_DEADLINE", None, "TIME", TIME,
+        |c, v| {
+            c.max_pixels = whole(v, 1, 1_000_000_000)?;
+            Some(())
+        },
+        |c| c.max_pixels.to_string()
+    ),
+    key!(
+        "deadline",
+        "DERMALD_DEADLINE",
+        None,
+        "TIME",
+        TIME,
         "The longest that a request may take, and what one gets that names no deadline",
-        |c, v| { c.deadline = time(v)?; Some(()) }, |c| show_time(c.deadline)),
-    key!("grace", "DERMALD_GRACE", None, "TIME", TIME,
+        |c, v| {
+            c.deadline = time(v)?;
+            Some(())
+        },
+        |c| show_time(c.deadline)
+    ),
+    key!(
+        "grace",
+        "DERMALD_GRACE",
+        None,
+        "TIME",
+        TIME,
         "How long admitted requests may go on when the daemon stops",
-        |c, v| { c.grace = time(v)?; Some(()) }, |c| show_time(c.grace)),
-    key!("stall_timeout", "DERMALD_STALL_TIMEOUT", None, "TIME", TIME,
+        |c, v| {
+            c.grace = time(v)?;
+            Some(())
+        },
+        |c| show_time(c.grace)
+    ),
+    key!(
+        "stall_timeout",
+        "DERMALD_STALL_TIMEOUT",
+        None,
+        "TIME",
+        TIME,
         "How long a hello, a request or the reading of a reply may take on the socket",
-        |c, v| { c.stall_timeout = time(v)?; Some(()) }, |c| show_time(c.stall_timeout)),
-    key!("max_connections", "DERMALD_MAX_CONNECTIONS", None, "N", COUNT,
+        |c, v| {
+            c.stall_timeout = time(v)?;
+            Some(())
+        },
+        |c| show_time(c.stall_timeout)
+    ),
+    key!(
+        "max_connections",
+        "DERMALD_MAX_CONNECTIONS",
+        None,
+        "N",
+        COUNT,
         "Connections at a time",
-        |c, v| { c.max_connections = whole(v, 1, 65536)?; Some(()) },
-        |c| c.max_connections.to_string()),
-    key!("requests_per_connection", "DERMALD_REQUESTS_PER_CONNECTION", None, "N", COUNT,
+        |c, v| {
+            c.max_connections = whole(v, 1, 65536)?;
+            Some(())
+        },
+        |c| c.max_connections.to_string()
+    ),
+    key!(
+        "requests_per_connection",
+        "DERMALD_REQUESTS_PER_CONNECTION",
+        None,
+        "N",
+        COUNT,
         "Unanswered requests that one connection may have",
-        |c, v| { c.requests_per_connection = whole(v, 1, 65536)?; Some(()) },
-        |c| c.requests_per_connection.to_string()),
-    key!("allow_users", "DERMALD_ALLOW_USERS", None, "LIST", "names or numbers with commas",
+        |c, v| {
+            c.requests_per_connection = whole(v, 1, 65536)?;
+            Some(())
+        },
+        |c| c.requests_per_connection.to_string()
+    ),
+    key!(
+        "allow_users",
+        "DERMALD_ALLOW_USERS",
+        None,
+        "LIST",
+        "names or numbers with commas",
         "Users that may connect beside our own and root",
-        |c, v| { c.allow_users = list(v); Some(()) }, |c| c.allow_users.join(",")),
-    key!("allow_groups", "DERMALD_ALLOW_GROUPS", None, "LIST", "names or numbers with commas",
+        |c, v| {
+            c.allow_users = list(v);
+            Some(())
+        },
+        |c| c.allow_users.join(",")
+    ),
+    key!(
+        "allow_groups",
+        "DERMALD_ALLOW_GROUPS",
+        None,
+        "LIST",
+        "names or numbers with commas",
         "Groups whose members may connect",
-        |c, v| { c.allow_groups = list(v); Some(()) }, |c| c.allow_groups.join(",")),
-    key!("log_format", "DERMALD_LOG_FORMAT", None, "FORMAT", "auto or json",
+        |c, v| {
+            c.allow_groups = list(v);
+            Some(())
+        },
+        |c| c.allow_groups.join(",")
+    ),
+    key!(
+        "log_format",
+        "DERMALD_LOG_FORMAT",
+        None,
+        "FORMAT",
+        "auto or json",
         "Text for people (auto), or one JSON object a line",
-        |c, v| { c.log_format = log_format(v)?; Some(()) },
-        |c| format!("{:?}", c.log_format).to_lowercase()),
-    key!("log_level", "DERMALD_LOG_LEVEL", None, "LEVEL", "error, warn, info, debug or trace",
+        |c, v| {
+            c.log_format = log_format(v)?;
+            Some(())
+        },
+        |c| format!("{:?}", c.log_format).to_lowercase()
+    ),
+    key!(
+        "log_level",
+        "DERMALD_LOG_LEVEL",
+        None,
+        "LEVEL",
+        "error, warn, info, debug or trace",
         "How much is logged",
-        |c, v| { c.log_level = v.parse().ok()?; Some(()) },
-        |c| c.log_level.to_string().to_lowercase()),
+        |c, v| {
+            c.log_level = v.parse().ok()?;
+            Some(())
+        },
+        |c| c.log_level.to_string().to_lowercase()
+    ),
 ];
 
 /// `; did you mean ...?` with the setting whose name is nearest to `wrong`, when one is near.
 #[must_use]
 pub fn hint(wrong: &str) -> String {
     KEYS.iter()
-        .map(|row| (distance(row.name, &wrong.to_lowercase().replace('-', "_")), row.name))
+        .map(|row| {
+            (
+                distance(row.name, &wrong.to_lowercase().replace('-', "_")),
+                row.name,
+            )
+        })
         .min()
         .filter(|(distance, name)| *distance <= name.len() / 2)
         .map(|(_, name)| format!("; did you mean {name}?"))
@@ -189,7 +392,9 @@ fn size(value: &str, most: ByteSize) -> Option<ByteSize> {
 
 fn time(value: &str) -> Option<Duration> {
     let time = humantime::parse_duration(value).ok()?;
-    (Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&time).then_some(time)
+    (Duration::from_millis(1)..=Duration::from_secs(3600))
+        .contains(&time)
+        .then_some(time)
 }
 
 fn show_time(time: Duration) -> String {
@@ -197,12 +402,16 @@ fn show_time(time: Duration) -> String {
 }
 
 fn list(value: &str) -> Vec<String> {
-    let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
     items.map(ToOwned::to_owned).collect()
 }
 
 fn path(path: Option<&PathBuf>) -> String {
-    path.map(|path| path.display().to_string()).unwrap_or_default()
+    path.map(|path| path.display().to_string())
+        .unwrap_or_default()
 }
 
 fn wait_policy(value: &str) -> Option<WaitPolicy> {

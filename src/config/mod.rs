@@ -23,7 +23,10 @@ pub const DEFAULT_FILE: &str = "/etc/dermald/dermald.toml";
 
 /// All settings, each with a sound value.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each setting is described once, in its row of `keys`")]
+#[expect(
+    missing_docs,
+    reason = "each setting is described once, in its row of `keys`"
+)]
 pub struct Config {
     pub socket: PathBuf,
     pub bundle: Option<PathBuf>,
@@ -197,7 +200,11 @@ fn read_file(path: &Path) -> Result<impl Provider + use<>, ConfigError> {
     let known = |key: &str| KEYS.iter().any(|row| row.name == key);
     if let Some(key) = table.keys().find(|key| !known(key)) {
         let hint = keys::hint(key);
-        return Err(ConfigError::Unknown { origin, key: key.clone(), hint });
+        return Err(ConfigError::Unknown {
+            origin,
+            key: key.clone(),
+            hint,
+        });
     }
     Ok(FileLayer { origin, table })
 }
@@ -272,7 +279,11 @@ mod tests {
     use super::*;
 
     fn given(key: &'static str, value: &str) -> Given {
-        Given { origin: format!("flag --{key}"), key, value: value.into() }
+        Given {
+            origin: format!("flag --{key}"),
+            key,
+            value: value.into(),
+        }
     }
 
     fn with(values: &[(&'static str, &str)]) -> Result<Loaded, ConfigError> {
@@ -310,8 +321,14 @@ mod tests {
         ];
         for (key, value) in bad {
             let message = with(&[(key, value)]).expect_err(key).to_string();
-            assert!(message.starts_with(&format!("flag --{key}: {key} is")), "{message}");
-            assert!(message.contains(&format!("{value:?}, expected ")), "{message}");
+            assert!(
+                message.starts_with(&format!("flag --{key}: {key} is")),
+                "{message}"
+            );
+            assert!(
+                message.contains(&format!("{value:?}, expected ")),
+                "{message}"
+            );
         }
     }
 
@@ -322,7 +339,11 @@ mod tests {
             let shown = (row.show)(&defaults);
             if !shown.is_empty() {
                 let mut config = Config::default();
-                assert!((row.set)(&mut config, &shown).is_some(), "{} = {shown}", row.name);
+                assert!(
+                    (row.set)(&mut config, &shown).is_some(),
+                    "{} = {shown}",
+                    row.name
+                );
                 assert_eq!((row.show)(&config), shown, "{}", row.name);
             }
         }
@@ -334,12 +355,17 @@ mod tests {
         let path = folder.path().join("dermald.toml");
         std::fs::write(&path, "thraeds = 3\n").expect("written");
         let message = read_file(&path).err().expect("unknown").to_string();
-        assert!(message.contains("\"thraeds\" is no setting; did you mean threads?"), "{message}");
+        assert!(
+            message.contains("\"thraeds\" is no setting; did you mean threads?"),
+            "{message}"
+        );
     }
 
     #[test]
     fn frame_above_queue_is_a_contradiction() {
-        let message = with(&[("frame_bytes", "64MiB")]).expect_err("too large").to_string();
+        let message = with(&[("frame_bytes", "64MiB")])
+            .expect_err("too large")
+            .to_string();
         assert!(message.contains("above queue_bytes"), "{message}");
     }
 }

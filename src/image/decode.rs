@@ -39,8 +39,10 @@ pub enum PictureError {
     #[error("the picture is broken: {0}")]
     Broken(String),
     /// More than the limits allow; nothing was decoded.
-    #[error("the picture is too large: {width} x {height} pixels ({needed} when decoded), \
-             the limit is {limit}")]
+    #[error(
+        "the picture is too large: {width} x {height} pixels ({needed} when decoded), \
+             the limit is {limit}"
+    )]
     TooLarge {
         /// In pixels, as the header says.
         width: u32,
@@ -70,7 +72,9 @@ pub fn decode(file: &[u8], limits: PictureLimits) -> Result<Pixels, PictureError
         return Err(PictureError::Unsupported(describe(file)));
     }
     if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(file) {
-        return Err(PictureError::Broken("the file ends before the picture does".into()));
+        return Err(PictureError::Broken(
+            "the file ends before the picture does".into(),
+        ));
     }
     let mut decoder = reader.into_decoder().map_err(refusal)?;
     check(&decoder, limits)?;
@@ -98,15 +102,17 @@ fn jpeg_is_whole(file: &[u8]) -> bool {
             return true;
         }
         if has_length {
-            let length = rest.first_chunk::<2>().map_or(2, |bytes| u16::from_be_bytes(*bytes));
+            let length = rest
+                .first_chunk::<2>()
+                .map_or(2, |bytes| u16::from_be_bytes(*bytes));
             rest = rest.get(usize::from(length.max(2))..).unwrap_or_default();
         }
         // What follows a scan's header is data up to the next marker that is no escape (00) and no
         // restart (D0 to D7); anywhere else the next marker follows at once.
         if marker == SCAN {
-            let next = rest.windows(2).position(|pair| {
-                pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xd0..=0xd7 | 0xff)
-            });
+            let next = rest
+                .windows(2)
+                .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xd0..=0xd7 | 0xff));
             rest = next.map_or(&[][..], |at| &rest[at..]);
         }
     }
@@ -125,7 +131,12 @@ fn check(decoder: &impl ImageDecoder, limits: PictureLimits) -> Result<(), Pictu
         return Ok(());
     };
     let needed = bytesize::ByteSize(needed);
-    Err(PictureError::TooLarge { width, height, needed, limit })
+    Err(PictureError::TooLarge {
+        width,
+        height,
+        needed,
+        limit,
+    })
 }
 
 fn refusal(error: ImageError) -> PictureError {
@@ -154,13 +165,17 @@ fn describe(file: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const LIMITS: PictureLimits = PictureLimits { pixels: 1000 * 1000 };
+    const LIMITS: PictureLimits = PictureLimits {
+        pixels: 1000 * 1000,
+    };
 
     fn file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
         let mut out = Cursor::new(Vec::new());
-        RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 30]))
-            .write_to(&mut out, format)
-            .expect("encoded");
+        RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([x, y, 30].map(|value| value.to_le_bytes()[0].wrapping_mul(7)))
+        })
+        .write_to(&mut out, format)
+        .expect("encoded");
         out.into_inner()
     }
 
@@ -173,7 +188,11 @@ mod tests {
         let mut whole = file(64, 64, ImageFormat::Jpeg);
         for end in 2..whole.len() {
             let cut = decode(&whole[..end], LIMITS);
-            assert!(cut.is_err(), "{end} of {} bytes were taken for a picture", whole.len());
+            assert!(
+                cut.is_err(),
+                "{end} of {} bytes were taken for a picture",
+                whole.len()
+            );
         }
         whole.extend_from_slice(b"what some cameras append");
         assert!(decode(&whole, LIMITS).is_ok());
@@ -216,7 +235,10 @@ mod tests {
         let cut = decode(&whole[..whole.len() / 2], LIMITS);
         assert!(matches!(cut, Err(PictureError::Broken(_))), "{cut:?}");
         let text = decode(b"hello, I am no picture", LIMITS);
-        assert!(matches!(text, Err(PictureError::Unsupported(_))), "{text:?}");
+        assert!(
+            matches!(text, Err(PictureError::Unsupported(_))),
+            "{text:?}"
+        );
         assert!(matches!(decode(b"", LIMITS), Err(PictureError::Empty)));
     }
 

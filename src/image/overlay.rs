@@ -59,9 +59,9 @@ pub struct Overlay {
 /// picture need not be kept.
 #[must_use]
 pub fn base(picture: &Pixels, form: OverlayForm, model_size: (u32, u32), filter: Resize) -> Pixels {
-    let size = form
-        .longest_side
-        .map_or(model_size, |longest| resize::longest_side(picture.dimensions(), longest));
+    let size = form.longest_side.map_or(model_size, |longest| {
+        resize::longest_side(picture.dimensions(), longest)
+    });
     resize::resize(picture, size, filter, Fit::Stretch)
 }
 
@@ -78,7 +78,12 @@ pub fn render(mut base: Pixels, heatmap: &Heatmap, form: OverlayForm) -> Result<
     for (pixel, level) in base.pixels_mut().zip(levels) {
         *pixel = blend(*pixel, colours[usize::from(level)], form.alpha);
     }
-    Ok(Overlay { format: form.format, width, height, file: encode(&base, form.format)? })
+    Ok(Overlay {
+        format: form.format,
+        width,
+        height,
+        file: encode(&base, form.format)?,
+    })
 }
 
 /// 0..1 as 0..255.
@@ -121,7 +126,12 @@ mod tests {
     use super::*;
 
     fn form(alpha: f32, longest_side: Option<u32>) -> OverlayForm {
-        OverlayForm { format: Format::Png, longest_side, colour_map: ColourMap::Jet, alpha }
+        OverlayForm {
+            format: Format::Png,
+            longest_side,
+            colour_map: ColourMap::Jet,
+            alpha,
+        }
     }
 
     #[test]
@@ -129,12 +139,18 @@ mod tests {
         let grey = Pixels::from_pixel(60, 40, Rgb([128; 3]));
         let mut values = vec![0.0; 16];
         values[0] = 1.0;
-        let heatmap = Heatmap { height: 4, width: 4, values };
+        let heatmap = Heatmap {
+            height: 4,
+            width: 4,
+            values,
+        };
         let form = form(0.4, Some(30));
-        let overlay = render(base(&grey, form, (9, 9), Resize::Lanczos), &heatmap, form)
-            .expect("rendered");
+        let overlay =
+            render(base(&grey, form, (9, 9), Resize::Lanczos), &heatmap, form).expect("rendered");
         assert_eq!((overlay.width, overlay.height), (30, 20));
-        let picture = image::load_from_memory(&overlay.file).expect("a PNG").into_rgb8();
+        let picture = image::load_from_memory(&overlay.file)
+            .expect("a PNG")
+            .into_rgb8();
         let (hot, cold) = (picture.get_pixel(0, 0).0, picture.get_pixel(29, 19).0);
         assert!(hot[0] > hot[2], "{hot:?}");
         assert!(cold[2] > cold[0], "{cold:?}");
@@ -143,11 +159,17 @@ mod tests {
     #[test]
     fn alpha_zero_leaves_the_photo_and_not_a_number_is_cold() {
         let grey = Pixels::from_pixel(8, 8, Rgb([100; 3]));
-        let heatmap = Heatmap { height: 1, width: 1, values: vec![f32::NAN] };
+        let heatmap = Heatmap {
+            height: 1,
+            width: 1,
+            values: vec![f32::NAN],
+        };
         let form = form(0.0, None);
-        let overlay = render(base(&grey, form, (8, 8), Resize::Lanczos), &heatmap, form)
-            .expect("rendered");
-        let picture = image::load_from_memory(&overlay.file).expect("a PNG").into_rgb8();
+        let overlay =
+            render(base(&grey, form, (8, 8), Resize::Lanczos), &heatmap, form).expect("rendered");
+        let picture = image::load_from_memory(&overlay.file)
+            .expect("a PNG")
+            .into_rgb8();
         assert_eq!(picture, grey);
     }
 }

@@ -75,17 +75,28 @@ fn place(from: (u32, u32), to: (u32, u32), fit: Fit) -> Placement {
     let whole = (0.0, 0.0, width, height);
     let ratios = (f64::from(to.0) / width, f64::from(to.1) / height);
     match fit {
-        Fit::Stretch => Placement { source: whole, size: to },
+        Fit::Stretch => Placement {
+            source: whole,
+            size: to,
+        },
         Fit::Contain => {
             let ratio = ratios.0.min(ratios.1);
             let size = (scaled(width, ratio, to.0), scaled(height, ratio, to.1));
-            Placement { source: whole, size }
+            Placement {
+                source: whole,
+                size,
+            }
         }
         Fit::CentreCrop => {
             let ratio = ratios.0.max(ratios.1);
             let used = (f64::from(to.0) / ratio, f64::from(to.1) / ratio);
             let (left, top) = ((width - used.0) / 2.0, (height - used.1) / 2.0);
-            let source = (left.max(0.0), top.max(0.0), used.0.min(width), used.1.min(height));
+            let source = (
+                left.max(0.0),
+                top.max(0.0),
+                used.0.min(width),
+                used.1.min(height),
+            );
             Placement { source, size: to }
         }
     }
@@ -116,7 +127,8 @@ mod tests {
     #[test]
     fn contain_keeps_the_aspect_and_centre_crop_the_middle() {
         // Left half black, right half white; 40 x 20 into a square.
-        let picture = RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 0 } else { 255 }; 3]));
+        let picture =
+            RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 0 } else { 255 }; 3]));
         let contained = resize(&picture, (20, 20), Resize::Nearest, Fit::Contain);
         assert_eq!(contained.get_pixel(19, 10).0, [255; 3]);
         assert_eq!(contained.get_pixel(19, 2).0, [0; 3], "the border is black");
@@ -129,6 +141,9 @@ mod tests {
     fn extreme_aspect_keeps_a_pixel() {
         assert_eq!(longest_side((5000, 1), 300), (300, 1));
         let line = RgbImage::new(5000, 1);
-        assert_eq!(resize(&line, (8, 8), Resize::Lanczos, Fit::Contain).dimensions(), (8, 8));
+        assert_eq!(
+            resize(&line, (8, 8), Resize::Lanczos, Fit::Contain).dimensions(),
+            (8, 8)
+        );
     }
 }

@@ -9,7 +9,12 @@ use crate::model::manifest::Input;
 /// The result has `3 * width * height` values: `[1, height, width, 3]` or `[1, 3, height, width]`.
 #[must_use]
 pub fn from_pixels(picture: &Pixels, input: &Input) -> Vec<f32> {
-    let small = resize::resize(picture, (input.width, input.height), input.resize, input.fit);
+    let small = resize::resize(
+        picture,
+        (input.width, input.height),
+        input.resize,
+        input.fit,
+    );
     let value = |pixel: &image::Rgb<u8>, channel: usize| {
         (f32::from(pixel.0[channel]) * input.scale - input.mean[channel]) / input.std[channel]
     };

@@ -25,7 +25,10 @@ pub fn check(session: &Session, manifest: &Manifest) -> Result<(), String> {
     let classes = i64::try_from(labels).map_err(|error| error.to_string())?;
     let outlet = find("output.tensor", &manifest.output.tensor, session.outputs())?;
     let declared = expect("output", outlet, TensorElementType::Float32, &[&[1, -1]])?;
-    if declared.last().is_some_and(|width| *width >= 0 && *width != classes) {
+    if declared
+        .last()
+        .is_some_and(|width| *width >= 0 && *width != classes)
+    {
         return Err(format!(
             "the manifest has {labels} labels, but output {:?} has {} classes",
             manifest.output.tensor, declared[1]
@@ -51,22 +54,31 @@ fn check_gradcam(session: &Session, manifest: &Manifest) -> Result<(), String> {
 
 /// A graph that wants more than a picture and a class is no model of ours.
 fn check_no_other_inputs(session: &Session, manifest: &Manifest) -> Result<(), String> {
-    let target = manifest.gradcam.as_ref().and_then(|gradcam| gradcam.target.as_deref());
+    let target = manifest
+        .gradcam
+        .as_ref()
+        .and_then(|gradcam| gradcam.target.as_deref());
     let known = [Some(manifest.input.tensor.as_str()), target];
     session
         .inputs()
         .iter()
         .find(|input| !known.contains(&Some(input.name())))
         .map_or(Ok(()), |input| {
-            Err(format!("the graph has an input {:?} that the manifest does not name", input.name()))
+            Err(format!(
+                "the graph has an input {:?} that the manifest does not name",
+                input.name()
+            ))
         })
 }
 
 fn find<'a>(key: &str, name: &str, outlets: &'a [Outlet]) -> Result<&'a Outlet, String> {
-    outlets.iter().find(|outlet| outlet.name() == name).ok_or_else(|| {
-        let there: Vec<_> = outlets.iter().map(Outlet::name).collect();
-        format!("{key} is {name:?}, but the graph has only {there:?}")
-    })
+    outlets
+        .iter()
+        .find(|outlet| outlet.name() == name)
+        .ok_or_else(|| {
+            let there: Vec<_> = outlets.iter().map(Outlet::name).collect();
+            format!("{key} is {name:?}, but the graph has only {there:?}")
+        })
 }
 
 /// Checks type and shape; -1 stands for any size on either side. Gives the declared shape.
@@ -85,12 +97,17 @@ fn expect<'a>(
     }
     let fits = |expected: &&[i64]| {
         expected.len() == shape.len()
-            && expected.iter().zip(shape.iter()).all(|(a, b)| a == b || *a < 0 || *b < 0)
+            && expected
+                .iter()
+                .zip(shape.iter())
+                .all(|(a, b)| a == b || *a < 0 || *b < 0)
     };
     if !shapes.iter().any(fits) {
         let expected: Vec<_> = shapes.iter().map(|shape| format!("{shape:?}")).collect();
         let expected = expected.join(" or ");
-        return Err(format!("{kind} {name:?} has shape {shape}, the manifest means {expected}"));
+        return Err(format!(
+            "{kind} {name:?} has shape {shape}, the manifest means {expected}"
+        ));
     }
     Ok(shape)
 }

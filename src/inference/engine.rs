@@ -70,7 +70,10 @@ impl Engine {
     pub(super) fn load(environment: &Environment, settings: &Settings) -> Result<Self, LoadError> {
         let bundle = Arc::clone(&settings.bundle);
         let graph = bundle.graph();
-        let model = |message: String| LoadError::Model { graph: graph.clone(), message };
+        let model = |message: String| LoadError::Model {
+            graph: graph.clone(),
+            message,
+        };
         let session = open(environment, settings, &graph).map_err(|e| model(e.to_string()))?;
         contract::check(&session, &bundle.manifest).map_err(model)?;
         Ok(Engine { session, bundle })
@@ -121,7 +124,11 @@ impl Engine {
         };
         let picture = TensorRef::from_array_view((shape, tensor))?;
         let mut inputs = vec![(input.tensor.clone(), SessionInputValue::from(picture))];
-        if let Some(target) = manifest.gradcam.as_ref().and_then(|gradcam| gradcam.target.clone()) {
+        if let Some(target) = manifest
+            .gradcam
+            .as_ref()
+            .and_then(|gradcam| gradcam.target.clone())
+        {
             let class = TensorRef::from_array_view(([1_usize], &class[..]))?;
             inputs.push((target, SessionInputValue::from(class)));
         }
@@ -140,7 +147,10 @@ fn open(
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_threads(settings.threads)?
         .with_inter_threads(1)?
-        .with_config_entry("session.intra_op.allow_spinning", if settings.spin { "1" } else { "0" })?
+        .with_config_entry(
+            "session.intra_op.allow_spinning",
+            if settings.spin { "1" } else { "0" },
+        )?
         .with_memory_pattern(false)?
         .commit_from_file(graph)
 }
@@ -151,10 +161,14 @@ fn probabilities(outputs: &SessionOutputs<'_>, bundle: &Bundle) -> Result<Vec<f3
     let classes = bundle.manifest.labels.0.len();
     if values.len() != classes {
         let count = values.len();
-        return Err(RunError::Nonsense(format!("{count} probabilities for {classes} labels")));
+        return Err(RunError::Nonsense(format!(
+            "{count} probabilities for {classes} labels"
+        )));
     }
     if values.iter().any(|value| !value.is_finite()) {
-        return Err(RunError::Nonsense("probabilities that are no numbers".into()));
+        return Err(RunError::Nonsense(
+            "probabilities that are no numbers".into(),
+        ));
     }
     Ok(match output.activation {
         Activation::Softmax | Activation::Sigmoid => values.to_vec(),
@@ -185,7 +199,11 @@ fn heatmap(outputs: &SessionOutputs<'_>, name: &str) -> Result<Heatmap, RunError
         return Err(RunError::Nonsense(format!("a heatmap of shape {shape}")));
     }
     let values = values.iter().map(|value| value.clamp(0.0, 1.0)).collect();
-    Ok(Heatmap { height, width, values })
+    Ok(Heatmap {
+        height,
+        width,
+        values,
+    })
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ impl Interrupt {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no code panics with an interrupt locked")
+        self.0
+            .lock()
+            .expect("no code panics with an interrupt locked")
     }
 }
 

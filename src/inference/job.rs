@@ -68,12 +68,21 @@ impl Job {
         reply: UnboundedSender<Finished>,
         interrupt: Arc<Interrupt>,
     ) -> Self {
-        Job { id, task, queued: Instant::now(), interrupt, reply }
+        Job {
+            id,
+            task,
+            queued: Instant::now(),
+            interrupt,
+            reply,
+        }
     }
 
     /// Splits the job into what is to be done and where the outcome goes.
     pub(super) fn split(self) -> (Task, Instant, Arc<Interrupt>, Return) {
-        let back = Return { id: self.id, reply: self.reply };
+        let back = Return {
+            id: self.id,
+            reply: self.reply,
+        };
         (self.task, self.queued, self.interrupt, back)
     }
 }
@@ -87,7 +96,10 @@ pub(super) struct Return {
 impl Return {
     /// Sends the outcome. A receiver that is gone has given the job up.
     pub(super) fn send(self, outcome: Outcome) {
-        let finished = Finished { id: self.id, outcome };
+        let finished = Finished {
+            id: self.id,
+            outcome,
+        };
         if self.reply.send(finished).is_err() {
             tracing::debug!("the client left before its answer");
         }

@@ -95,11 +95,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("no code panics with the queue locked")
+        self.queue
+            .lock()
+            .expect("no code panics with the queue locked")
     }
 
     fn set_state(&self, state: ModelState) {
-        *self.state.lock().expect("no code panics with the state locked") = state;
+        *self
+            .state
+            .lock()
+            .expect("no code panics with the state locked") = state;
     }
 }
 
@@ -127,7 +132,10 @@ impl Inference {
         let thread = std::thread::Builder::new()
             .name("inference".into())
             .spawn(move || worker.run())?;
-        Ok(Inference { shared, thread: Some(thread) })
+        Ok(Inference {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Queues `task`. Its outcome goes to `reply`; dropping the ticket gives the job up.
@@ -145,7 +153,11 @@ impl Inference {
         let job = Job::new(id, task, reply, Arc::clone(&interrupt));
         self.shared.queue().push(job)?;
         self.shared.wake.notify_one();
-        Ok(Ticket { id, interrupt, shared: Arc::clone(&self.shared) })
+        Ok(Ticket {
+            id,
+            interrupt,
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     /// Loads runtime and model in the background, before the first request.
@@ -162,7 +174,11 @@ impl Inference {
     /// Never: no code panics with the state locked.
     #[must_use]
     pub fn model_state(&self) -> ModelState {
-        self.shared.state.lock().expect("no code panics with the state locked").clone()
+        self.shared
+            .state
+            .lock()
+            .expect("no code panics with the state locked")
+            .clone()
     }
 
     /// What waits now.

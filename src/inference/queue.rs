@@ -15,7 +15,8 @@ const BATCH_SHARE: u32 = 8;
 const FIRST_PACE: Duration = Duration::from_millis(200);
 
 /// A hint is never shorter or longer than this.
-const HINT: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
+const HINT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_secs(30);
 
 /// What may wait.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,9 @@ impl Queue {
     pub(super) fn push(&mut self, job: Job) -> Result<(), Busy> {
         let bytes = self.bytes + job.task.picture.len();
         if self.waiting() >= self.limits.jobs || bytes > self.limits.bytes {
-            return Err(Busy { retry_after: self.hint() });
+            return Err(Busy {
+                retry_after: self.hint(),
+            });
         }
         self.bytes = bytes;
         match job.task.priority {
@@ -123,7 +126,11 @@ impl Queue {
     }
 
     pub(super) fn load(&self) -> Load {
-        Load { waiting: self.waiting(), bytes: self.bytes, running: self.running }
+        Load {
+            waiting: self.waiting(),
+            bytes: self.bytes,
+            running: self.running,
+        }
     }
 
     fn waiting(&self) -> usize {
@@ -146,7 +153,9 @@ impl Queue {
     /// When half of what waits will be done: by then a caller that comes again finds room.
     fn hint(&self) -> Duration {
         let half = u32::try_from(self.waiting() / 2 + 1).unwrap_or(u32::MAX);
-        self.pace.saturating_mul(half).clamp(*HINT.start(), *HINT.end())
+        self.pace
+            .saturating_mul(half)
+            .clamp(*HINT.start(), *HINT.end())
     }
 }
 
@@ -180,9 +189,15 @@ mod tests {
     fn count_and_bytes_are_bounded_and_room_comes_back() {
         let mut queue = queue(2, 100);
         assert_eq!(queue.push(job(1, 60, Priority::Interactive)), Ok(()));
-        assert!(queue.push(job(2, 41, Priority::Batch)).is_err(), "101 bytes");
+        assert!(
+            queue.push(job(2, 41, Priority::Batch)).is_err(),
+            "101 bytes"
+        );
         assert_eq!(queue.push(job(3, 40, Priority::Batch)), Ok(()));
-        assert!(queue.push(job(4, 0, Priority::Interactive)).is_err(), "three jobs");
+        assert!(
+            queue.push(job(4, 0, Priority::Interactive)).is_err(),
+            "three jobs"
+        );
         assert!(queue.remove(JobId(1)).is_some());
         assert!(queue.remove(JobId(1)).is_none());
         assert_eq!(queue.push(job(5, 60, Priority::Interactive)), Ok(()));
@@ -196,7 +211,9 @@ mod tests {
             queue.push(job(100 + id, 1, Priority::Batch)).expect("room");
             queue.push(job(id, 1, Priority::Interactive)).expect("room");
         }
-        let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|job| job.id.0).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop())
+            .map(|job| job.id.0)
+            .collect();
         assert_eq!(&order[..9], [0, 1, 2, 3, 4, 5, 6, 100, 7]);
         assert_eq!(order.len(), 40);
         assert_eq!(queue.load().bytes, 0);
@@ -206,11 +223,18 @@ mod tests {
     fn hint_follows_the_pace() {
         let mut queue = queue(1, 10);
         queue.push(job(1, 1, Priority::Interactive)).expect("room");
-        let before = queue.push(job(2, 1, Priority::Interactive)).expect_err("full");
+        let before = queue
+            .push(job(2, 1, Priority::Interactive))
+            .expect_err("full");
         for _ in 0..20 {
             queue.done(Some(Duration::from_secs(4)));
         }
-        let after = queue.push(job(2, 1, Priority::Interactive)).expect_err("full");
-        assert!(after.retry_after > before.retry_after * 10, "{before:?} {after:?}");
+        let after = queue
+            .push(job(2, 1, Priority::Interactive))
+            .expect_err("full");
+        assert!(
+            after.retry_after > before.retry_after * 10,
+            "{before:?} {after:?}"
+        );
     }
 }

@@ -45,7 +45,10 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, RuntimeError> {
     }
     let binary = std::env::current_exe().unwrap_or_default();
     let beside = binary.parent().unwrap_or(Path::new("/"));
-    let packages = beside.parent().map(|root| root.join("lib")).unwrap_or_default();
+    let packages = beside
+        .parent()
+        .map(|root| root.join("lib"))
+        .unwrap_or_default();
     library_in(beside)
         .or_else(|| library_in_packages(&packages))
         .ok_or_else(|| {
@@ -64,7 +67,10 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, RuntimeError> {
 ///
 /// [`RuntimeError::Unusable`] when the loader refuses it or it is too old.
 pub fn load(library: &Path) -> Result<Environment, RuntimeError> {
-    let unusable = |reason: String| RuntimeError::Unusable { library: library.to_owned(), reason };
+    let unusable = |reason: String| RuntimeError::Unusable {
+        library: library.to_owned(),
+        reason,
+    };
     ort::init_from(library)
         .map_err(|error| unusable(error.to_string()))?
         .with_name("dermald")
@@ -88,7 +94,11 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
             .is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"))
     };
     let files = std::fs::read_dir(folder).ok()?;
-    files.flatten().map(|file| file.path()).filter(is_library).max()
+    files
+        .flatten()
+        .map(|file| file.path())
+        .filter(is_library)
+        .max()
 }
 
 #[cfg(test)]
@@ -107,7 +117,9 @@ mod tests {
     #[test]
     fn versioned_library_in_a_virtual_environment_is_found() {
         let packages = tempfile::tempdir().expect("a temporary folder");
-        let capi = packages.path().join("python3.11/site-packages/onnxruntime/capi");
+        let capi = packages
+            .path()
+            .join("python3.11/site-packages/onnxruntime/capi");
         std::fs::create_dir_all(&capi).expect("made");
         std::fs::write(capi.join("libonnxruntime.so.1.32.0"), b"").expect("written");
         std::fs::write(capi.join("libonnxruntime_providers_shared.so"), b"").expect("written");

@@ -14,8 +14,8 @@ use ort::environment::Environment;
 use super::engine::{Engine, LoadError, RunError};
 use super::interrupt::Interrupt;
 use super::queue::Next;
-use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
 use super::runtime;
+use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
 use crate::image::{self, Heatmap, Overlay, Pixels};
 
 pub(super) struct Worker {
@@ -35,7 +35,12 @@ struct Prepared {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, settings: Settings) -> Self {
-        Worker { shared, settings, environment: None, engine: None }
+        Worker {
+            shared,
+            settings,
+            environment: None,
+            engine: None,
+        }
     }
 
     /// Works until the queue is closed.
@@ -56,7 +61,10 @@ impl Worker {
         loop {
             match queue.next() {
                 Next::Wait => {
-                    queue = self.shared.wake.wait(queue)
+                    queue = self
+                        .shared
+                        .wake
+                        .wait(queue)
                         .expect("no code panics with the queue locked");
                 }
                 next => return next,
@@ -82,12 +90,17 @@ impl Worker {
                 self.shared.set_state(ModelState::Unloaded);
                 Err(Failure::Panic(panic_text(&*panic)))
             });
-        self.shared.queue().done(outcome.is_ok().then(|| started.elapsed()));
+        self.shared
+            .queue()
+            .done(outcome.is_ok().then(|| started.elapsed()));
         back.send(outcome);
     }
 
     fn work(&mut self, task: Task, queued: Instant, interrupt: &Interrupt) -> Outcome {
-        let mut timings = Timings { queue: queued.elapsed(), ..Timings::default() };
+        let mut timings = Timings {
+            queue: queued.elapsed(),
+            ..Timings::default()
+        };
         if interrupt.is_cancelled() {
             return Err(RunError::Cancelled.into());
         }
@@ -95,7 +108,11 @@ impl Worker {
             return Err(Failure::Deadline(timings.queue));
         }
         let unexplained = self.why_unexplained(&task);
-        let explain = if unexplained.is_some() { Explain::None } else { task.explain };
+        let explain = if unexplained.is_some() {
+            Explain::None
+        } else {
+            task.explain
+        };
 
         let prepared = timed(&mut timings.decode, || self.prepare(task.picture, explain))?;
         timed(&mut timings.load, || self.load())?;
@@ -112,7 +129,14 @@ impl Worker {
         let explained = (heatmap.is_some() || overlay.is_some())
             .then(|| task.target.unwrap_or_else(|| top(&scores.probabilities)));
         let probabilities = scores.probabilities;
-        Ok(Answer { probabilities, explained, heatmap, overlay, unexplained, timings })
+        Ok(Answer {
+            probabilities,
+            explained,
+            heatmap,
+            overlay,
+            unexplained,
+            timings,
+        })
     }
 
     /// Why an explanation that `task` asks for cannot be given.
@@ -120,9 +144,9 @@ impl Worker {
         let gradcam = self.settings.bundle.manifest.gradcam.as_ref();
         match (task.explain, gradcam) {
             (Explain::None, _) => None,
-            _ if !self.settings.grad_cam => Some(
-                "Grad-CAM is switched off (grad_cam = false, or ENABLE_GRADCAM)".into(),
-            ),
+            _ if !self.settings.grad_cam => {
+                Some("Grad-CAM is switched off (grad_cam = false, or ENABLE_GRADCAM)".into())
+            }
             (_, None) => Some("this model has no Grad-CAM in its graph".into()),
             (_, Some(gradcam)) if task.target.is_some() && gradcam.target.is_none() => {
                 Some("this model explains the most probable class only".into())

@@ -23,9 +23,8 @@ impl Memory {
     /// Reads the process's own figures; zeros where the kernel does not tell them.
     #[must_use]
     pub fn read() -> Self {
-        std::fs::read_to_string("/proc/self/status").map_or_else(|_| Self::default(), |text| {
-            Self::parse(&text)
-        })
+        std::fs::read_to_string("/proc/self/status")
+            .map_or_else(|_| Self::default(), |text| Self::parse(&text))
     }
 
     fn parse(text: &str) -> Self {

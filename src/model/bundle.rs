@@ -106,7 +106,8 @@ impl Bundle {
     }
 
     fn graphs(&self) -> impl Iterator<Item = &String> {
-        let is_graph = |file: &&String| Path::new(file).extension().is_some_and(|end| end == "onnx");
+        let is_graph =
+            |file: &&String| Path::new(file).extension().is_some_and(|end| end == "onnx");
         self.manifest.files.keys().filter(is_graph)
     }
 
@@ -124,7 +125,11 @@ impl Bundle {
             })?;
             if !found.eq_ignore_ascii_case(expected) {
                 let expected = expected.clone();
-                return Err(BundleError::Hash { path, expected, found });
+                return Err(BundleError::Hash {
+                    path,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(())
@@ -167,7 +172,9 @@ mod tests {
     fn changed_file_is_refused_by_name() {
         assert!(Bundle::open(folder_with(b"graph").path()).is_ok());
         let folder = folder_with(b"grapes");
-        let message = Bundle::open(folder.path()).expect_err("changed").to_string();
+        let message = Bundle::open(folder.path())
+            .expect_err("changed")
+            .to_string();
         assert!(message.contains("model.onnx: SHA-256 is"), "{message}");
     }
 

@@ -227,14 +227,21 @@ impl Manifest {
         let input = &self.input;
         let fail = |message: String| Err(message);
         if self.schema != SCHEMA {
-            return fail(format!("schema is {}, this dermald reads {SCHEMA}", self.schema));
+            return fail(format!(
+                "schema is {}, this dermald reads {SCHEMA}",
+                self.schema
+            ));
         }
         for (key, side) in [("width", input.width), ("height", input.height)] {
             if side == 0 || side > MAX_SIDE {
                 return fail(format!("input.{key} is {side}, expected 1 to {MAX_SIDE}"));
             }
         }
-        if input.std.iter().any(|value| *value == 0.0 || !value.is_finite()) {
+        if input
+            .std
+            .iter()
+            .any(|value| *value == 0.0 || !value.is_finite())
+        {
             return fail(format!("input.std is {:?}, none may be zero", input.std));
         }
         if !input.scale.is_finite() || input.mean.iter().any(|value| !value.is_finite()) {
@@ -253,10 +260,14 @@ impl Manifest {
         }
         for (file, hash) in &self.files {
             if file.contains(['/', '\\']) || file.starts_with('.') {
-                return fail(format!("files: {file:?} must be a plain name inside the bundle"));
+                return fail(format!(
+                    "files: {file:?} must be a plain name inside the bundle"
+                ));
             }
             if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return fail(format!("files: the hash of {file:?} must be 64 hexadecimal digits"));
+                return fail(format!(
+                    "files: the hash of {file:?} must be 64 hexadecimal digits"
+                ));
             }
         }
         Ok(())
@@ -276,9 +287,17 @@ mod tests {
             ("schema = 1", "schema = 2", "schema is 2"),
             ("width = 48", "width = 0", "input.width is 0"),
             ("height = 64", "height = 70000", "input.height is 70000"),
-            ("std = [1.0, 1.0, 1.0]", "std = [1.0, 0.0, 1.0]", "input.std"),
+            (
+                "std = [1.0, 1.0, 1.0]",
+                "std = [1.0, 0.0, 1.0]",
+                "input.std",
+            ),
             ("layout = \"NHWC\"", "layout = \"CHWN\"", "CHWN"),
-            ("name = \"one\"", "name = \"two\"", "\"two\" stands there twice"),
+            (
+                "name = \"one\"",
+                "name = \"two\"",
+                "\"two\" stands there twice",
+            ),
             ("resize =", "resise =", "resise"),
             ("\"model.onnx\"", "\"../model.onnx\"", "plain name"),
             ("0011", "zz11", "64 hexadecimal digits"),

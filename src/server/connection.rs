@@ -129,9 +129,8 @@ impl Connection {
 
     /// Waits for the next thing to happen.
     async fn next(&mut self) -> Event {
-        let may_read = !self.closing
-            && self.room_needed.is_none()
-            && self.unsent.len() < UNSENT_LIMIT;
+        let may_read =
+            !self.closing && self.room_needed.is_none() && self.unsent.len() < UNSENT_LIMIT;
         let timer = self.next_timer();
         let (arriving, needed) = (&mut self.arriving, self.room_needed);
         tokio::select! {
@@ -154,7 +153,9 @@ impl Connection {
     /// The first moment at which something would be too late.
     fn next_timer(&self) -> Option<Instant> {
         let stall = self.context.settings.stall_timeout;
-        let reading = self.reading_since.filter(|_| self.room_needed.is_none() && !self.closing);
+        let reading = self
+            .reading_since
+            .filter(|_| self.room_needed.is_none() && !self.closing);
         let deadlines = self.pending.values().map(|pending| pending.deadline);
         deadlines
             .chain(reading.map(|since| since + stall))
@@ -252,7 +253,11 @@ impl Connection {
             tracing::warn!(peer = %self.peer, "a client does not read its replies");
             self.leave();
         } else if self.room_needed.is_none() && late(self.reading_since) {
-            let what = if self.greeted.is_some() { "a request" } else { "the hello" };
+            let what = if self.greeted.is_some() {
+                "a request"
+            } else {
+                "the hello"
+            };
             let message = format!("{what} did not arrive within {} ms", stall.as_millis());
             self.send_away(Code::Stalled.error(None, message));
         }

@@ -34,12 +34,20 @@ impl Connection {
             Ok(Request::Status(About { id, .. })) => {
                 let json = Text(report::status(&self.context));
                 let extensions = Extensions::default();
-                self.send(&Reply::Status(message::Status { id, json, extensions }));
+                self.send(&Reply::Status(message::Status {
+                    id,
+                    json,
+                    extensions,
+                }));
             }
             Ok(Request::Metrics(About { id, .. })) => {
                 let text = Text(report::metrics(&self.context));
                 let extensions = Extensions::default();
-                self.send(&Reply::Metrics(message::Metrics { id, text, extensions }));
+                self.send(&Reply::Metrics(message::Metrics {
+                    id,
+                    text,
+                    extensions,
+                }));
             }
             Err(error @ MessageError::Unknown { id, .. }) => {
                 self.reject(Code::UnknownMessage.error(id, error.to_string()));
@@ -49,12 +57,16 @@ impl Connection {
 
     fn greet(&mut self, hello: &message::Hello) {
         let (oldest, newest) = (hello.oldest, hello.newest);
-        if oldest > wire::VERSION || newest < wire::VERSION {
-            let advice = if oldest > wire::VERSION {
-                "this dermald is too old for the client: upgrade dermald"
-            } else {
-                "the client is too old for this dermald: upgrade the client"
-            };
+        let advice = if oldest > newest {
+            Some("oldest is above newest: the hello makes no sense")
+        } else if oldest > wire::VERSION {
+            Some("this dermald is too old for the client: upgrade dermald")
+        } else if newest < wire::VERSION {
+            Some("the client is too old for this dermald: upgrade the client")
+        } else {
+            None
+        };
+        if let Some(advice) = advice {
             let spoken = wire::VERSION;
             return self.send_away(Code::UnsupportedVersion.error(
                 None,
@@ -63,7 +75,8 @@ impl Connection {
         }
         tracing::debug!(peer = %self.peer, client = %hello.client, "hello");
         self.greeted = Some(hello.client.0.clone());
-        self.frames.set_limit(self.context.settings.limits.frame_bytes);
+        self.frames
+            .set_limit(self.context.settings.limits.frame_bytes);
         self.send(&Reply::Welcome(message::Welcome {
             version: wire::VERSION,
             daemon: Text::from(DAEMON),
@@ -83,6 +96,12 @@ impl Connection {
     }
 
     fn predict(&mut self, request: message::Predict) {
+        let id = request.id;
+        if self.pending.values().any(|pending| pending.wanted.id == id) {
+            // An error with this id could not be told from the other request's answer.
+            let message = format!("id {id} belongs to a request that is not answered yet");
+            return self.send_away(Code::InvalidRequest.error(None, message));
+        }
         if let Err(error) = self.admit(request) {
             self.reject(error);
         }
@@ -93,9 +112,14 @@ impl Connection {
         if self.phase() != Phase::Serving {
             return Err(Code::GoingAway.error(Some(id), "the daemon stops; nothing was run"));
         }
-        self.check_place(id)?;
+        let limits = &self.context.settings.limits;
+        if self.pending.len() >= limits.requests_per_connection as usize {
+            let most = limits.requests_per_connection;
+            let message = format!("{most} requests of this connection are unanswered");
+            return Err(Code::InvalidRequest.error(Some(id), message));
+        }
         let arrived = Instant::now();
-        let limit = Duration::from_millis(self.context.settings.limits.deadline_ms.into());
+        let limit = Duration::from_millis(limits.deadline_ms.into());
         let (task, wanted) = translate::task(request, &self.context.bundle, limit)?;
         let deadline = Instant::from_std(task.deadline);
         let ticket = self
@@ -104,20 +128,15 @@ impl Connection {
             .submit(task, self.finished.clone())
             .map_err(|busy| busy_error(id, busy))?;
         let job = ticket.id;
-        self.pending.insert(job, Pending { wanted, deadline, arrived, _ticket: ticket });
-        Ok(())
-    }
-
-    /// Whether the connection may have one more unanswered request with this id.
-    fn check_place(&self, id: u64) -> Result<(), message::Error> {
-        let most = self.context.settings.limits.requests_per_connection as usize;
-        let invalid = |message: String| Err(Code::InvalidRequest.error(Some(id), message));
-        if self.pending.values().any(|pending| pending.wanted.id == id) {
-            return invalid(format!("id {id} belongs to a request that is not answered yet"));
-        }
-        if self.pending.len() >= most {
-            return invalid(format!("{most} requests of this connection are unanswered"));
-        }
+        self.pending.insert(
+            job,
+            Pending {
+                wanted,
+                deadline,
+                arrived,
+                _ticket: ticket,
+            },
+        );
         Ok(())
     }
 
@@ -145,7 +164,9 @@ impl Connection {
 
     /// Answers every request whose deadline has passed. Its job is given up with it.
     pub(super) fn expire(&mut self, now: Instant) {
-        let late = self.pending.extract_if(|_, pending| pending.deadline <= now);
+        let late = self
+            .pending
+            .extract_if(|_, pending| pending.deadline <= now);
         for (_, pending) in late.collect::<Vec<_>>() {
             let waited = pending.arrived.elapsed().as_millis();
             let message = format!("no answer within {waited} ms; the request was given up");
@@ -214,5 +235,8 @@ impl Connection {
 fn busy_error(id: u64, busy: Busy) -> message::Error {
     let hint = u32::try_from(busy.retry_after.as_millis()).unwrap_or(u32::MAX);
     let message = format!("the queue is full; try again in {hint} ms");
-    message::Error { retry_after_ms: Some(hint), ..Code::Busy.error(Some(id), message) }
+    message::Error {
+        retry_after_ms: Some(hint),
+        ..Code::Busy.error(Some(id), message)
+    }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::inference::Timings;
 
 /// Upper bounds of the latency buckets, in seconds.
-pub(super) const BOUNDS: [f64; 12] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+pub(super) const BOUNDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// The stages of a prediction, in their order.
 pub(super) const STAGES: [&str; 5] = ["queue", "load", "decode", "inference", "render"];
@@ -34,7 +35,10 @@ pub(super) struct Histogram {
 impl Histogram {
     fn add(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        let bucket = BOUNDS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(BOUNDS.len());
         self.buckets[bucket] += 1;
         self.sum_seconds += seconds;
     }
@@ -61,7 +65,13 @@ impl Ledger {
     /// Counts a prediction and where its time went.
     pub(super) fn time(&mut self, timings: &Timings) {
         self.count("ok");
-        let took = [timings.queue, timings.load, timings.decode, timings.inference, timings.render];
+        let took = [
+            timings.queue,
+            timings.load,
+            timings.decode,
+            timings.inference,
+            timings.render,
+        ];
         for (stage, took) in self.stages.iter_mut().zip(took) {
             stage.add(took);
         }

@@ -82,7 +82,9 @@ struct Context {
 
 impl Context {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("no code panics with the ledger locked")
+        self.ledger
+            .lock()
+            .expect("no code panics with the ledger locked")
     }
 }
 
@@ -113,7 +115,11 @@ impl Server {
             connections: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Serving),
         };
-        Server { socket, context: Arc::new(context), clients: JoinSet::new() }
+        Server {
+            socket,
+            context: Arc::new(context),
+            clients: JoinSet::new(),
+        }
     }
 
     /// Serves until a stop signal, then drains.
@@ -133,8 +139,14 @@ impl Server {
             Some(Signal::Stop) = signals.recv() => tracing::warn!("told to stop a second time"),
         }
         self.context.phase.send_replace(Phase::Closing);
-        if tokio::time::timeout(FAREWELL, self.all_left()).await.is_err() {
-            tracing::warn!(connections = self.clients.len(), "clients did not read their good-bye");
+        if tokio::time::timeout(FAREWELL, self.all_left())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = self.clients.len(),
+                "clients did not read their good-bye"
+            );
         }
         self.clients.shutdown().await;
         match Arc::into_inner(self.context) {
@@ -183,8 +195,10 @@ impl Server {
         let most = context.settings.max_connections;
         if context.connections.load(Ordering::Relaxed) >= most {
             tracing::warn!(%peer, most, "too many connections");
-            let mut error = Code::TooManyConnections
-                .error(None, format!("{most} connections are open, and no more are accepted"));
+            let mut error = Code::TooManyConnections.error(
+                None,
+                format!("{most} connections are open, and no more are accepted"),
+            );
             error.retry_after_ms = Some(1000);
             return self.refuse(&stream, error);
         }

@@ -29,7 +29,11 @@ impl Peer {
     /// As the kernel says.
     pub fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
-        Ok(Peer { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() })
+        Ok(Peer {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            pid: credentials.pid(),
+        })
     }
 }
 
@@ -122,7 +126,11 @@ fn number(name: &str) -> Option<u32> {
 }
 
 fn unknown(key: &'static str, kind: &'static str, name: &str) -> UnknownName {
-    UnknownName { key, kind, name: name.to_owned() }
+    UnknownName {
+        key,
+        kind,
+        name: name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +138,11 @@ mod tests {
     use super::*;
 
     fn peer(uid: u32, gid: u32) -> Peer {
-        Peer { uid, gid, pid: None }
+        Peer {
+            uid,
+            gid,
+            pid: None,
+        }
     }
 
     #[test]
@@ -146,7 +158,12 @@ mod tests {
 
     #[test]
     fn unknown_name_is_told_with_its_setting() {
-        let message = Access::new(&["no-such-user".into()], &[]).expect_err("unknown").to_string();
-        assert_eq!(message, "allow_users: \"no-such-user\" is no user of this system");
+        let message = Access::new(&["no-such-user".into()], &[])
+            .expect_err("unknown")
+            .to_string();
+        assert_eq!(
+            message,
+            "allow_users: \"no-such-user\" is no user of this system"
+        );
     }
 }

@@ -102,7 +102,11 @@ impl Snapshot {
         let ledger: &Ledger = &context.ledger();
         let manifest = &context.bundle.manifest;
         Snapshot {
-            outcomes: ledger.outcomes.iter().map(|(name, count)| (name.clone(), *count)).collect(),
+            outcomes: ledger
+                .outcomes
+                .iter()
+                .map(|(name, count)| (name.clone(), *count))
+                .collect(),
             stages: ledger.stages,
             load: context.inference.load(),
             memory: Memory::read(),
@@ -153,11 +157,27 @@ impl Collector for Snapshot {
         }
 
         let gauges = [
-            ("queue_requests", "Requests that wait", self.load.waiting as u64),
-            ("queue_picture_bytes", "Bytes of pictures that wait", self.load.bytes as u64),
-            ("running", "1 while a request is worked on", u64::from(self.load.running)),
+            (
+                "queue_requests",
+                "Requests that wait",
+                self.load.waiting as u64,
+            ),
+            (
+                "queue_picture_bytes",
+                "Bytes of pictures that wait",
+                self.load.bytes as u64,
+            ),
+            (
+                "running",
+                "1 while a request is worked on",
+                u64::from(self.load.running),
+            ),
             ("connections", "Open connections", self.connections as u64),
-            ("model_loaded", "1 while the model is in memory", u64::from(self.loaded)),
+            (
+                "model_loaded",
+                "1 while the model is in memory",
+                u64::from(self.loaded),
+            ),
         ];
         for (name, help, value) in gauges {
             gauge(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)?;

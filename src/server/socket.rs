@@ -8,9 +8,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt,
-};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -91,14 +89,23 @@ impl Socket {
     ///
     /// Outside a tokio runtime.
     pub fn listen(path: &Path, guests: bool) -> Result<Self, SocketError> {
-        let folder = path.parent().filter(|folder| *folder != Path::new("/")).ok_or_else(|| {
-            SocketError::Obstacle { path: path.into(), reason: "it needs a folder".into() }
-        })?;
+        let folder = path
+            .parent()
+            .filter(|folder| *folder != Path::new("/"))
+            .ok_or_else(|| SocketError::Obstacle {
+                path: path.into(),
+                reason: "it needs a folder".into(),
+            })?;
         prepare_folder(folder, if guests { 0o711 } else { 0o700 })?;
         let lock = lock(path)?;
         clear(path)?;
         let (listener, identity) = bind(path, if guests { 0o666 } else { 0o600 })?;
-        Ok(Socket { listener, path: path.into(), identity, _lock: lock })
+        Ok(Socket {
+            listener,
+            path: path.into(),
+            identity,
+            _lock: lock,
+        })
     }
 
     /// Removes the socket file, so that nobody new comes. The lock is kept until the end.
@@ -140,7 +147,10 @@ fn prepare_folder(folder: &Path, mode: u32) -> Result<(), SocketError> {
     } else {
         return Ok(());
     };
-    Err(SocketError::Folder { folder: folder.into(), reason })
+    Err(SocketError::Folder {
+        folder: folder.into(),
+        reason,
+    })
 }
 
 /// Takes the lock beside the socket, and leaves our process id in it for whoever finds it taken.
@@ -161,7 +171,10 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
             let mut pid = String::new();
             let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
             let pid = known.then(|| pid.trim().to_owned());
-            return Err(SocketError::Taken { path: path.into(), pid });
+            return Err(SocketError::Taken {
+                path: path.into(),
+                pid,
+            });
         }
         Err((_, errno)) => return Err(system(&beside, "locking")(errno.into())),
     };
@@ -182,10 +195,16 @@ fn clear(path: &Path) -> Result<(), SocketError> {
     };
     if !found.file_type().is_socket() {
         let reason = "a file that is no socket lies here; it is not removed".into();
-        return Err(SocketError::Obstacle { path: path.into(), reason });
+        return Err(SocketError::Obstacle {
+            path: path.into(),
+            reason,
+        });
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::Taken { path: path.into(), pid: None }),
+        Ok(_) => Err(SocketError::Taken {
+            path: path.into(),
+            pid: None,
+        }),
         Err(_) => Ok(()),
     }
 }
@@ -235,7 +254,10 @@ mod tests {
         let path = folder.path().join("own/s.sock");
         let first = listen(&path).expect("the first");
         let message = listen(&path).expect_err("the second").to_string();
-        assert!(message.contains(&format!("(pid {})", std::process::id())), "{message}");
+        assert!(
+            message.contains(&format!("(pid {})", std::process::id())),
+            "{message}"
+        );
         // A daemon that was killed leaves its socket behind, but not its lock.
         std::fs::hard_link(&path, folder.path().join("own/kept")).expect("kept");
         drop(first);
@@ -249,7 +271,10 @@ mod tests {
         let path = folder.path().join("s.sock");
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("mode");
         let _other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
-        assert!(matches!(listen(&path), Err(SocketError::Taken { pid: None, .. })));
+        assert!(matches!(
+            listen(&path),
+            Err(SocketError::Taken { pid: None, .. })
+        ));
         assert!(path.exists());
     }
 
@@ -260,7 +285,10 @@ mod tests {
         std::fs::create_dir(&open).expect("made");
         std::fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("mode");
         let message = listen(&open.join("s")).expect_err("writable").to_string();
-        assert!(message.contains("others may write in it (mode 777)"), "{message}");
+        assert!(
+            message.contains("others may write in it (mode 777)"),
+            "{message}"
+        );
 
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&open, &link).expect("linked");
@@ -272,6 +300,9 @@ mod tests {
         std::fs::write(own.join("s"), "precious").expect("written");
         let message = listen(&own.join("s")).expect_err("a file").to_string();
         assert!(message.contains("no socket lies here"), "{message}");
-        assert_eq!(std::fs::read(own.join("s")).expect("still there"), b"precious");
+        assert_eq!(
+            std::fs::read(own.join("s")).expect("still there"),
+            b"precious"
+        );
     }
 }

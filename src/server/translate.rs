@@ -38,11 +38,17 @@ pub(super) fn task(
     let classes = bundle.manifest.labels.0.len();
     if let Some(target) = request.target.filter(|target| *target as usize >= classes) {
         let last = classes - 1;
-        return Err(invalid(format!("target is {target}, the model's classes are 0 to {last}")));
+        return Err(invalid(format!(
+            "target is {target}, the model's classes are 0 to {last}"
+        )));
     }
     let explain = explain(&request.explain).map_err(invalid)?;
     let asked = Duration::from_millis(request.deadline_ms.into());
-    let deadline = if asked.is_zero() { limit } else { asked.min(limit) };
+    let deadline = if asked.is_zero() {
+        limit
+    } else {
+        asked.min(limit)
+    };
     let task = Task {
         picture: request.picture.0,
         target: request.target,
@@ -53,9 +59,17 @@ pub(super) fn task(
             message::Priority::Batch => Priority::Batch,
         },
     };
-    let top_k = if request.top_k == 0 { classes } else { request.top_k as usize };
-    let wanted =
-        Wanted { id, top_k, language: request.language, traceparent: request.traceparent };
+    let top_k = if request.top_k == 0 {
+        classes
+    } else {
+        request.top_k as usize
+    };
+    let wanted = Wanted {
+        id,
+        top_k,
+        language: request.language,
+        traceparent: request.traceparent,
+    };
     Ok((task, wanted))
 }
 
@@ -69,7 +83,10 @@ fn explain(explain: &message::Explain) -> Result<Explain, String> {
         return Err(format!("alpha is {}, expected 0 to 1", form.alpha));
     }
     if form.longest_side > MAX_SIDE {
-        return Err(format!("longest_side is {}, expected 0 to {MAX_SIDE}", form.longest_side));
+        return Err(format!(
+            "longest_side is {}, expected 0 to {MAX_SIDE}",
+            form.longest_side
+        ));
     }
     Ok(Explain::Overlay(image::OverlayForm {
         format: match form.format {
@@ -101,7 +118,12 @@ pub(super) fn prediction(answer: Answer, wanted: &Wanted, bundle: &Bundle) -> me
             version: Text::from(manifest.version.as_str()),
             digest: Text::from(bundle.digest.as_str()),
         },
-        labels: List(labels(&answer.probabilities, wanted.top_k, language, bundle)),
+        labels: List(labels(
+            &answer.probabilities,
+            wanted.top_k,
+            language,
+            bundle,
+        )),
         explained: answer.explained,
         heatmap: answer.heatmap.map(|heatmap| message::Heatmap {
             height: heatmap.height,

@@ -40,7 +40,7 @@ impl Frames {
             .big_endian()
             .max_frame_length(limit as usize)
             .num_skip(0)
-            .length_adjustment(PREFIX as isize)
+            .length_adjustment(PREFIX.cast_signed())
             .new_codec();
         Frames { codec, limit }
     }
@@ -92,7 +92,10 @@ mod tests {
         let refused = frames.next(&mut buffer);
         assert_eq!(
             refused,
-            Err(FrameError { announced: 0x7fff_ffff, limit: 100 })
+            Err(FrameError {
+                announced: 0x7fff_ffff,
+                limit: 100
+            })
         );
         assert!(buffer.capacity() < 4096, "{} reserved", buffer.capacity());
     }

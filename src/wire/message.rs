@@ -169,7 +169,10 @@ impl About {
     /// A request with this id.
     #[must_use]
     pub fn new(id: u64) -> Self {
-        About { id, extensions: Extensions::default() }
+        About {
+            id,
+            extensions: Extensions::default(),
+        }
     }
 }
 

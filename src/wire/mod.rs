@@ -159,7 +159,10 @@ mod tests {
         bytes[0] = 200;
         assert_eq!(
             decode::<Request>(&Bytes::from(bytes)),
-            Err(MessageError::Unknown { number: 200, id: Some(9) })
+            Err(MessageError::Unknown {
+                number: 200,
+                id: Some(9)
+            })
         );
     }
 }

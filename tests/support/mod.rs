@@ -1,7 +1,11 @@
 //! What the tests stand on: a real daemon process on a socket in a folder of its own, and a raw
 //! connection to it.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part of this"
+)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -24,7 +28,11 @@ pub fn root() -> &'static Path {
 /// A bundle made by `tests/bundles/make.py`.
 pub fn bundle(name: &str) -> PathBuf {
     let folder = root().join("target/test-bundles").join(name);
-    assert!(folder.exists(), "{} is missing: run `make setup`", folder.display());
+    assert!(
+        folder.exists(),
+        "{} is missing: run `make setup`",
+        folder.display()
+    );
     folder
 }
 
@@ -40,7 +48,12 @@ pub fn library() -> PathBuf {
         .flatten()
         .map(|file| file.path())
         .find(|path| path.to_string_lossy().contains("libonnxruntime.so"))
-        .unwrap_or_else(|| panic!("no ONNX Runtime in {}: run `make setup`", packages.display()))
+        .unwrap_or_else(|| {
+            panic!(
+                "no ONNX Runtime in {}: run `make setup`",
+                packages.display()
+            )
+        })
 }
 
 /// `dermald` with a clean environment.
@@ -82,7 +95,13 @@ impl Daemon {
         change: impl FnOnce(&mut Command),
     ) -> Self {
         let mut command = command();
-        command.arg("serve").arg("--socket").arg(&socket).arg("--bundle").arg(bundle).args(flags);
+        command
+            .arg("serve")
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--bundle")
+            .arg(bundle)
+            .args(flags);
         let log = std::fs::File::create(folder.path().join("log")).expect("a log file");
         command.stderr(log).stdin(Stdio::null());
         change(&mut command);
@@ -96,7 +115,11 @@ impl Daemon {
             assert!(started.elapsed() < PATIENCE, "dermald does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Daemon { folder, socket, child }
+        Daemon {
+            folder,
+            socket,
+            child,
+        }
     }
 
     /// A connection after its hello.
@@ -111,12 +134,19 @@ impl Daemon {
     pub fn connect_raw(&self) -> Connection {
         let stream = UnixStream::connect(&self.socket).expect("connected");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        Connection { stream, frames: Frames::new(u32::MAX / 2), unread: BytesMut::new() }
+        Connection {
+            stream,
+            frames: Frames::new(u32::MAX / 2),
+            unread: BytesMut::new(),
+        }
     }
 
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill runs");
         assert!(sent.success());
     }
 
@@ -149,8 +179,16 @@ impl Daemon {
     pub fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let text = std::fs::read_to_string(path).expect("the process lives");
-        let line = text.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-        line.trim_start_matches(':').split_whitespace().next().expect("a number").parse().expect("a number")
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .expect("the field");
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()
+            .expect("a number")
+            .parse()
+            .expect("a number")
     }
 
     /// Waits until `condition` holds for the status.
@@ -232,7 +270,12 @@ pub fn frame<M: Message>(message: &M) -> Bytes {
 
 pub fn hello(oldest: u16, newest: u16) -> Request {
     let client = Text::from("test");
-    Request::Hello(Hello { oldest, newest, client, extensions: Extensions::default() })
+    Request::Hello(Hello {
+        oldest,
+        newest,
+        client,
+        extensions: Extensions::default(),
+    })
 }
 
 /// A request for all classes without an explanation.
@@ -265,7 +308,11 @@ pub fn run(arguments: &[&str], change: impl FnOnce(&mut Command)) -> (i32, Strin
     let mut command = command();
     command.args(arguments);
     change(&mut command);
-    let Output { status, stdout, stderr } = command.output().expect("dermald runs");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("dermald runs");
     let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
     (status.code().unwrap_or(-1), text)
 }

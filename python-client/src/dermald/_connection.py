@@ -70,10 +70,8 @@ class Connection:
         """Whether another request may be sent: nobody closed, and nothing unexpected arrived."""
         if self.closed:
             return False
-        # With a timeout set, Python would wait for bytes before it asked for them.
-        self._socket.setblocking(False)
         try:
-            self._socket.recv(1, socket.MSG_PEEK)
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
@@ -91,25 +89,39 @@ class Connection:
 
     def _connect(self, deadline: Deadline) -> None:
         # A non-blocking connect to a Unix socket fails at once when the listener's backlog is
-        # full. A blocking one waits, and SO_SNDTIMEO bounds it.
-        fraction, seconds = math.modf(deadline.remaining())
-        timeout = _TIMEVAL.pack(int(seconds), max(int(fraction * 1e6), 1))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        # full. A blocking one waits.
+        self._bound(socket.SO_SNDTIMEO, deadline)
         try:
             self._socket.connect(self._dialogue.path)
         except OSError as error:
             deadline.remaining()
             raise unreachable(self._dialogue.path, error) from error
 
+    def _bound(self, option: int, deadline: Deadline) -> None:
+        """Lets the kernel end a blocking call at the deadline.
+
+        Python's own timeouts poll before each call and switch the socket back and forth, which
+        costs as much as sending the picture.
+        """
+        fraction, seconds = math.modf(deadline.remaining())
+        timeout = _TIMEVAL.pack(int(seconds), max(int(fraction * 1e6), 1))
+        self._socket.setsockopt(socket.SOL_SOCKET, option, timeout)
+
     def _send(self, parts: list[bytes | memoryview], deadline: Deadline) -> None:
-        rest = [memoryview(part) for part in parts]
+        rest = parts
+        flags = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
         try:
-            while rest:
-                self._socket.settimeout(deadline.remaining())
-                sent = self._socket.sendmsg(rest, (), socket.MSG_NOSIGNAL)
-                rest = _after(rest, sent)
-        except TimeoutError as error:
-            raise deadline.exceeded() from error
+            while True:
+                try:
+                    rest = _after(rest, self._socket.sendmsg(rest, (), flags))
+                except BlockingIOError as error:
+                    if not flags & socket.MSG_DONTWAIT:
+                        raise deadline.exceeded() from error
+                if not rest:
+                    return
+                # What did not fit into the socket at once is waited for.
+                self._bound(socket.SO_SNDTIMEO, deadline)
+                flags = socket.MSG_NOSIGNAL
         except (BrokenPipeError, ConnectionResetError) as error:
             # The daemon closed while we sent. If it said why, that is what the next read finds;
             # if it did not, the next read finds the end.
@@ -122,20 +134,20 @@ class Connection:
             raise lost from cause
 
     def _receive(self, deadline: Deadline) -> None:
-        self._socket.settimeout(deadline.remaining())
+        self._bound(socket.SO_RCVTIMEO, deadline)
         try:
             data = self._socket.recv(RECEIVE_BYTES)
-        except TimeoutError as error:
+        except BlockingIOError as error:
             raise deadline.exceeded() from error
         except OSError as error:
             raise self._dialogue.lost() from error
         self._dialogue.received(data)
 
 
-def _after(parts: list[memoryview], sent: int) -> list[memoryview]:
+def _after(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
     """What is left of `parts` when their first `sent` bytes are gone."""
     for place, part in enumerate(parts):
         if sent < len(part):
-            return [part[sent:], *parts[place + 1 :]]
+            return [memoryview(part)[sent:], *parts[place + 1 :]]
         sent -= len(part)
     return []

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 # A photo fits whole, so that one sendmsg hands it over. The kernel cuts this to
 # net.core.wmem_max where that is less; sending then takes some rounds more.
 SEND_BUFFER_BYTES = 2**20
-# An overlay of the model's size (some 100 KB) in one read.
-RECEIVE_BYTES = 2**18
+# Most replies, and an overlay of the model's size in a few reads; below the size from which malloc
+# asks the kernel for fresh pages each time.
+RECEIVE_BYTES = 2**16
 _UCRED = struct.Struct("iII")
 _ROOT = 0
 

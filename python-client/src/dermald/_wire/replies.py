@@ -5,6 +5,7 @@ The variant number of a reply is its place in `REPLIES`.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from .._results import FORMATS, Heatmap, Label, Model, Overlay, Timings
@@ -13,6 +14,7 @@ from .values import Extensions, Reader, WireError, Writer
 FAULTS = ("caller", "daemon", "operator")
 # index, two empty strings, probability
 _SMALLEST_LABEL = 4 + 8 + 8 + 4
+_TIMINGS = struct.Struct("<5I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ class Prediction:
         return cls(
             id=data.u64(),
             model=Model(data.string(), data.string(), data.string()),
-            labels=data.several(lambda: _read_label(data), _SMALLEST_LABEL),
+            labels=tuple([_read_label(data) for _ in range(data.count(_SMALLEST_LABEL))]),
             explained=data.option(data.u32),
             heatmap=data.option(lambda: _read_heatmap(data)),
             overlay=data.option(lambda: _read_overlay(data)),
-            timings=Timings(data.u32(), data.u32(), data.u32(), data.u32(), data.u32()),
+            timings=Timings(*data.numbers(_TIMINGS)),
             extensions=data.extensions(),
         )
 

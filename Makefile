@@ -1,0 +1,113 @@
+# The two commands are `make demo` and `make test`; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DENY := target/tools/bin/cargo-deny
+OLD_RUNTIME := target/old-onnxruntime/libonnxruntime.so
+BUNDLES := target/test-bundles/.made
+# Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
+export ORT_DYLIB_PATH = $(firstword $(wildcard $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so*))
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: $(VENV)/.made ## Classify a photo through a Django site; ARGS=--stay keeps the site up
+	cargo build --release --locked
+	$(BIN)/python python-client/example/demo.py --daemon target/release/dermald \
+		--bundle models/demo --expect ring --output build/demo $(ARGS)
+
+.PHONY: test
+test: setup lint deny test-rust test-python ## Everything that a change must pass (below 15 minutes)
+	@echo "all checks passed"
+
+.PHONY: proof
+proof: setup ## The long forms: release build, many pictures and requests, training's own tests
+	cargo test --locked --release
+	DERMALD_BIN=$(CURDIR)/target/release/dermald DERMALD_SHARED_REQUESTS=10000 \
+		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
+	DERMALD_BIN=$(CURDIR)/target/release/dermald DERMALD_PICTURES=2000 \
+		$(BIN)/python -m pytest -q -s tests/python
+	$(PYTHON) -m venv .venv-models
+	.venv-models/bin/pip install -q -r models/requirements-train.txt pytest -e models
+	.venv-models/bin/python -m pytest -q -ra models/tests -c models/pyproject.toml
+	$(MAKE) bench
+
+.PHONY: bench
+bench: $(VENV)/.made ## Measure; prints figures, judges nothing
+	cargo build --release --locked
+	$(BIN)/python tests/bench/transport.py --daemon target/release/dermald
+
+.PHONY: setup
+setup: $(VENV)/.made $(BUNDLES) $(OLD_RUNTIME) $(DENY) ## Install what the tests need, in ignored folders
+	@command -v perl >/dev/null || { echo "perl is needed for tests/clients (Debian: apt-get install perl)"; exit 1; }
+
+$(VENV)/.made: tests/requirements.txt python-client/pyproject.toml models/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -r tests/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e python-client -e models
+	touch $@
+
+$(BUNDLES): tests/bundles/make.py $(VENV)/.made
+	rm -rf target/test-bundles
+	$(BIN)/python tests/bundles/make.py target/test-bundles
+	touch $@
+
+# An ONNX Runtime that is too old, to be refused: only its library, out of its wheel.
+$(OLD_RUNTIME): $(VENV)/.made
+	mkdir -p $(@D)
+	$(BIN)/pip download -q --disable-pip-version-check --no-deps -d $(@D) onnxruntime==1.23.2
+	$(BIN)/python -c 'import glob, zipfile; wheel = zipfile.ZipFile(glob.glob("$(@D)/*.whl")[0]); \
+		name = next(name for name in wheel.namelist() if "/libonnxruntime.so" in name); \
+		open("$@", "wb").write(wheel.read(name))'
+	rm -f $(@D)/*.whl
+
+# Without optimisation it compiles in a minute instead of four.
+$(DENY):
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --locked --debug --root target/tools \
+		--target-dir target/tools/build cargo-deny@0.20.2
+	rm -rf target/tools/build
+
+.PHONY: lint
+lint: $(VENV)/.made
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
+	$(BIN)/ruff check --config models/pyproject.toml models tests
+	$(BIN)/ruff format --check --config models/pyproject.toml models tests
+	cd models && ../$(BIN)/mypy src
+	MYPYPATH=models/src:python-client/src $(BIN)/mypy --strict tests/bundles tests/python tests/bench tests/vectors/make.py
+
+.PHONY: deny
+deny: $(DENY)
+	$(DENY) --log-level error check bans licenses sources
+	@if $(DENY) --log-level off fetch db >/dev/null 2>&1; \
+		then $(DENY) --log-level error check advisories; \
+		else echo "NOT CHECKED: the advisory database cannot be reached from here"; fi
+
+.PHONY: test-rust
+test-rust: setup
+	cargo test --locked 2>&1 | tee target/test-rust.log
+	@awk '/^test result:/ { passed += $$4; failed += $$6 } \
+		END { print "Rust: " passed " passed, " failed " failed" }' target/test-rust.log
+
+.PHONY: test-python
+test-python: setup
+	cargo build --locked
+	$(BIN)/python tests/vectors/make.py --check
+	export DERMALD_BIN=$(CURDIR)/target/debug/dermald; \
+		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml; \
+		$(BIN)/python -m pytest -q -ra models/tests -c models/pyproject.toml; \
+		$(BIN)/python -m pytest -q -s tests/python
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed
+	rm -rf target build $(VENV) .venv-models

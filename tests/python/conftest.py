@@ -1,0 +1,33 @@
+"""A real daemon with the demonstration bundle, for the tests that belong to no single part."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("DERMALD_BIN") or ROOT / "target/debug/dermald")
+
+
+@pytest.fixture(scope="session")
+def socket() -> Iterator[Path]:
+    """The socket of a daemon that is ready."""
+    with tempfile.TemporaryDirectory(prefix="dermald-test-", dir="/dev/shm") as folder:
+        path = Path(folder) / "s" / "d.sock"
+        arguments = ["--socket", str(path), "--bundle", str(ROOT / "models/demo")]
+        daemon = subprocess.Popen([BINARY, "serve", *arguments, "--log-level", "warn"])
+        try:
+            subprocess.run(
+                [BINARY, "health", "--socket", str(path), "--wait", "30s"],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            yield path
+        finally:
+            daemon.terminate()
+            daemon.wait(30)

@@ -1,0 +1,86 @@
+"""Links between the pages lead somewhere, and what the README shows can be run as it stands."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "models/demo/sample.jpg"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def pages() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / name for name in listed.stdout.split()]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text())
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(FENCE.sub("", page.read_text())):
+        target = match[1] or match[2]
+        if re.match(r"https?:|mailto:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name) if name else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def snippets(language: str) -> list[str]:
+    return [body for found, body in FENCE.findall((ROOT / "README.md").read_text())
+            if found == language]
+
+
+def test_readme_commands_are_targets_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    commands = [line.split() for body in snippets("sh") for line in body.splitlines()]
+    targets = [words[1] for words in commands if words[:1] == ["make"]]
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_readme_python_runs(
+    socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(SAMPLE.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DERMALD_SOCKET", str(socket))
+    scripts = [body for body in snippets("python") if "INSTALLED_APPS" not in body]
+    assert scripts
+    for script in scripts:
+        exec(compile(script, "README.md", "exec"), {})
+    assert "Ring" in capsys.readouterr().out
+    assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_readme_django_lines_are_those_of_the_example_site() -> None:
+    """The two lines are valid Python, and the example site lives on nothing else of ours."""
+    lines = [body for body in snippets("python") if "INSTALLED_APPS" in body]
+    assert len(lines) == 1
+    ast.parse(lines[0])
+    example = ROOT / "python-client/example"
+    site = (example / "site_settings.py").read_text() + (example / "site_urls.py").read_text()
+    for needed in ('"dermald.django"', 'include("dermald.django.urls")'):
+        assert needed in lines[0]
+        assert needed in site
