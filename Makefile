@@ -30,9 +30,9 @@ test: setup lint deny test-rust test-python ## Everything that a change must pas
 .PHONY: proof
 proof: setup ## The long forms: release build, many pictures and requests, training's own tests
 	cargo test --locked --release
-	DERMALD_BIN=$(CURDIR)/target/release/dermald DERMALD_SHARED_REQUESTS=10000 \
+	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
-	DERMALD_BIN=$(CURDIR)/target/release/dermald DERMALD_PICTURES=2000 \
+	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_PICTURES=2000 \
 		$(BIN)/python -m pytest -q -s tests/python
 	$(PYTHON) -m venv .venv-models
 	.venv-models/bin/pip install -q -r models/requirements-train.txt pytest -e models
@@ -79,12 +79,17 @@ $(DENY):
 lint: $(VENV)/.made
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
-	$(BIN)/ruff check --config models/pyproject.toml models tests
-	$(BIN)/ruff format --check --config models/pyproject.toml models tests
+	cd models && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check .
+	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/python tests/bench
+	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/python tests/bench
+	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
+	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy src
-	MYPYPATH=models/src:python-client/src $(BIN)/mypy --strict tests/bundles tests/python tests/bench tests/vectors/make.py
+	for folder in bundles python bench vectors; do \
+		MYPYPATH=models/src:python-client/src $(BIN)/mypy --config-file models/pyproject.toml \
+			--strict tests/$$folder; done
 
 .PHONY: deny
 deny: $(DENY)
@@ -103,7 +108,7 @@ test-rust: setup
 test-python: setup
 	cargo build --locked
 	$(BIN)/python tests/vectors/make.py --check
-	export DERMALD_BIN=$(CURDIR)/target/debug/dermald; \
+	export TEST_DERMALD=$(CURDIR)/target/debug/dermald; \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml; \
 		$(BIN)/python -m pytest -q -ra models/tests -c models/pyproject.toml; \
 		$(BIN)/python -m pytest -q -s tests/python

@@ -155,7 +155,7 @@ fn missing_or_unusable_library_says_how_to_get_one() {
 
 #[test]
 fn library_that_is_too_old_is_refused_by_version() {
-    let old = std::env::var_os("DERMALD_OLD_ONNXRUNTIME").map_or_else(
+    let old = std::env::var_os("TEST_OLD_ONNXRUNTIME").map_or_else(
         || support::root().join("target/old-onnxruntime/libonnxruntime.so"),
         Into::into,
     );

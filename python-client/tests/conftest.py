@@ -16,7 +16,7 @@ from processes import Daemon, private_folder
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "models" / "demo"
 TEST_BUNDLES = ROOT / "target" / "test-bundles"
-BINARY = Path(os.environ.get("DERMALD_BIN") or ROOT / "target" / "release" / "dermald")
+BINARY = Path(os.environ.get("TEST_DERMALD") or ROOT / "target" / "release" / "dermald")
 
 StartDaemon = Callable[..., Daemon]
 
@@ -38,7 +38,7 @@ def django_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def binary() -> Path:
     if not BINARY.exists():
-        pytest.fail(f"{BINARY} is missing; run `cargo build --release` or set DERMALD_BIN")
+        pytest.fail(f"{BINARY} is missing; run `cargo build --release` or set TEST_DERMALD")
     return BINARY
 
 

@@ -16,7 +16,7 @@ from photos import variants
 from processes import Daemon
 
 # 2000 in `make proof`.
-REQUESTS = int(os.environ.get("DERMALD_SHARED_REQUESTS", "2000"))
+REQUESTS = int(os.environ.get("TEST_SHARED_REQUESTS", "2000"))
 THREADS = 8
 CHILDREN = 2
 PICTURES = 12

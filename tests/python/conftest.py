@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("DERMALD_BIN") or ROOT / "target/debug/dermald")
+BINARY = Path(os.environ.get("TEST_DERMALD") or ROOT / "target/debug/dermald")
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def snippets(language: str) -> list[str]:
-    return [body for found, body in FENCE.findall((ROOT / "README.md").read_text())
-            if found == language]
+    return [
+        body for found, body in FENCE.findall((ROOT / "README.md").read_text()) if found == language
+    ]
 
 
 def test_readme_commands_are_targets_of_the_makefile() -> None:
@@ -61,7 +62,10 @@ def test_readme_commands_are_targets_of_the_makefile() -> None:
 
 
 def test_readme_python_runs(
-    socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    socket: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(SAMPLE.read_bytes())
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,6 @@
 """Pictures that the demonstration model has never seen, drawn now, through the daemon.
 
-The seed took no part in training or tuning. `DERMALD_PICTURES` asks for more of them.
+The seed took no part in training or tuning. `TEST_PICTURES` asks for more of them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ import io
 import os
 from pathlib import Path
 
+import dermald
 from dermald_model.lesions import dataset
 from PIL import Image
 
-import dermald
-
-COUNT = int(os.environ.get("DERMALD_PICTURES", "200"))
+COUNT = int(os.environ.get("TEST_PICTURES", "200"))
 SEED = 90210
 
 
