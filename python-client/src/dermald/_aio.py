@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._client import Explain, Priority
     from ._dialogue import MakeRequest
     from ._picture import Image
+    from ._wire.values import Parts
 
 T = TypeVar("T")
 # How long to wait before a full backlog is tried again: a Unix socket cannot be waited for.
@@ -63,10 +64,10 @@ class AsyncConnection:
 
     async def call(self, make: MakeRequest) -> replies.Answer:
         """Sends one request and waits for its reply."""
-        outgoing = self._dialogue.ask(make)
+        parts = self._dialogue.ask(make)
         try:
-            await self._send(outgoing.parts)
-            while (reply := self._dialogue.answer(outgoing.id)) is None:
+            await self._send(parts)
+            while (reply := self._dialogue.answer()) is None:
                 await self._receive()
         except BaseException:
             self.close()
@@ -107,7 +108,7 @@ class AsyncConnection:
             else:
                 return
 
-    async def _send(self, parts: list[bytes | memoryview]) -> None:
+    async def _send(self, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
         try:
             for part in parts:

@@ -7,6 +7,7 @@ read from it later could belong to the request before.
 from __future__ import annotations
 
 import math
+import select
 import socket
 import struct
 
@@ -19,17 +20,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._deadline import Deadline
     from ._dialogue import MakeRequest
+    from ._wire.values import Parts
 
 _TIMEVAL = struct.Struct("ll")
+# As plain numbers: the flags of `socket` are an enumeration, whose `|` is a chain of Python calls.
+_WAITING = int(socket.MSG_NOSIGNAL)
+_AT_ONCE = _WAITING | int(socket.MSG_DONTWAIT)
 
 
 class Connection:
     """Used by one thread at a time, and only in the process that opened it."""
 
-    __slots__ = ("_dialogue", "_socket")
+    __slots__ = ("_bounds", "_dialogue", "_poll", "_socket")
 
     def __init__(self, path: str) -> None:
         self._socket = new_socket()
+        self._bounds: dict[int, int] = {}
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         self._dialogue = Dialogue(path)
 
     def open(self, daemon_uids: frozenset[int], deadline: Deadline) -> None:
@@ -50,10 +58,10 @@ class Connection:
 
     def call(self, make: MakeRequest, deadline: Deadline) -> replies.Answer:
         """Sends one request and waits for its reply."""
-        outgoing = self._dialogue.ask(make)
+        parts = self._dialogue.ask(make)
         try:
-            self._send(outgoing.parts, deadline)
-            while (reply := self._dialogue.answer(outgoing.id)) is None:
+            self._send(parts, deadline)
+            while (reply := self._dialogue.answer()) is None:
                 self._receive(deadline)
         except BaseException:
             self.close()
@@ -70,14 +78,8 @@ class Connection:
         """Whether another request may be sent: nobody closed, and nothing unexpected arrived."""
         if self.closed:
             return False
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        # End of stream, a going-away, or the last words before a close.
-        return False
+        # What can be read is an end of stream, a going-away, or the last words before a close.
+        return not self._poll.poll(0)
 
     @property
     def closed(self) -> bool:
@@ -101,27 +103,31 @@ class Connection:
         """Lets the kernel end a blocking call at the deadline.
 
         Python's own timeouts poll before each call and switch the socket back and forth, which
-        costs as much as sending the picture.
+        costs as much as sending the picture. The kernel counts these in ticks of 1 to 10 ms; in
+        hundredths of a second, rounded up, they are mostly those of the call before.
         """
-        fraction, seconds = math.modf(deadline.remaining())
-        timeout = _TIMEVAL.pack(int(seconds), max(int(fraction * 1e6), 1))
+        hundredths = math.ceil(deadline.remaining() * 100)
+        if self._bounds.get(option) == hundredths:
+            return
+        timeout = _TIMEVAL.pack(hundredths // 100, hundredths % 100 * 10_000)
         self._socket.setsockopt(socket.SOL_SOCKET, option, timeout)
+        self._bounds[option] = hundredths
 
-    def _send(self, parts: list[bytes | memoryview], deadline: Deadline) -> None:
+    def _send(self, parts: Parts, deadline: Deadline) -> None:
         rest = parts
-        flags = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
+        flags = _AT_ONCE
         try:
             while True:
                 try:
                     rest = _after(rest, self._socket.sendmsg(rest, (), flags))
                 except BlockingIOError as error:
-                    if not flags & socket.MSG_DONTWAIT:
+                    if flags == _WAITING:
                         raise deadline.exceeded() from error
                 if not rest:
                     return
                 # What did not fit into the socket at once is waited for.
                 self._bound(socket.SO_SNDTIMEO, deadline)
-                flags = socket.MSG_NOSIGNAL
+                flags = _WAITING
         except (BrokenPipeError, ConnectionResetError) as error:
             # The daemon closed while we sent. If it said why, that is what the next read finds;
             # if it did not, the next read finds the end.
@@ -144,7 +150,7 @@ class Connection:
         self._dialogue.received(data)
 
 
-def _after(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+def _after(parts: Parts, sent: int) -> Parts:
     """What is left of `parts` when their first `sent` bytes are gone."""
     for place, part in enumerate(parts):
         if sent < len(part):

@@ -32,7 +32,7 @@ class Deadline:
 
     def remaining(self) -> float:
         """Seconds that are left, above 0. Raises `DeadlineExceeded` when there are none."""
-        left = self.left()
+        left = self._at - time.monotonic()
         if left <= 0:
             raise self.exceeded()
         return left

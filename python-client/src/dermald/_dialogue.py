@@ -6,8 +6,6 @@ at a time; the pool opens another connection for another thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ._errors import (
     DermaldError,
     GoingAway,
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from ._wire.values import Parts
+
     # Makes a request from its id and from the longest frame that the daemon takes.
     MakeRequest: TypeAlias = Callable[[int, int], requests.Request]
 
@@ -33,15 +33,6 @@ PROTOCOL_VERSION = 1
 # The protocol bounds what the daemon receives, not what it sends. An overlay of a few thousand
 # pixels stays below 32 MiB even as an incompressible PNG; twice that is surely not an answer.
 LONGEST_REPLY_BYTES = 64 * 2**20
-_PREFIX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A frame to send, in parts, and the id that its reply will carry."""
-
-    id: int
-    parts: list[bytes | memoryview]
 
 
 class Dialogue:
@@ -56,23 +47,23 @@ class Dialogue:
         self._limits: replies.Limits | None = None
         self._parting: replies.GoingAway | None = None
 
-    def hello(self) -> list[bytes | memoryview]:
+    def hello(self) -> Parts:
         """The first frame."""
         return requests.encode_request(
             requests.Hello(PROTOCOL_VERSION, PROTOCOL_VERSION, f"dermald-python/{VERSION}")
         )
 
-    def ask(self, make: MakeRequest) -> Outgoing:
+    def ask(self, make: MakeRequest) -> Parts:
         """The frame of the next request. Raises `PictureError` when the daemon would refuse it
         for its length; the connection stays as it is then."""
         if self._limits is None:
             raise RuntimeError("a request before the welcome")
         limit = self._limits.frame_bytes
-        request_id = self._last_id = self._last_id + 1
-        parts = requests.encode_request(make(request_id, limit))
-        if sum(len(part) for part in parts) - _PREFIX > limit:
-            raise picture_too_long(limit)
-        return Outgoing(request_id, parts)
+        self._last_id += 1
+        try:
+            return requests.encode_request(make(self._last_id, limit), limit)
+        except WireError as error:
+            raise picture_too_long(limit) from error
 
     def received(self, data: bytes) -> None:
         """Bytes from the daemon. No bytes mean that it closed: raises what that amounts to."""
@@ -108,8 +99,8 @@ class Dialogue:
         self._limits = reply.limits
         return True
 
-    def answer(self, request_id: int) -> replies.Answer | replies.Error | None:
-        """The reply to a request; None when more bytes are needed."""
+    def answer(self) -> replies.Answer | replies.Error | None:
+        """The reply to the last request; None when more bytes are needed."""
         while (reply := self._next()) is not None:
             if isinstance(reply, replies.GoingAway):
                 self._parting = reply
@@ -118,10 +109,10 @@ class Dialogue:
                 raise ProtocolError(f"The daemon at {self.path} sent a second welcome.")
             if isinstance(reply, replies.Error) and reply.id is None:
                 return reply
-            if reply.id != request_id:
+            if reply.id != self._last_id:
                 raise ProtocolError(
                     f"The daemon at {self.path} answered request {reply.id} where "
-                    f"{request_id} was asked."
+                    f"{self._last_id} was asked."
                 )
             return reply
         return None

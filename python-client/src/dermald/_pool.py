@@ -22,11 +22,14 @@ _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 class _Shelf:
     """The connections of one process."""
 
-    __slots__ = ("changed", "idle", "lent", "pid")
+    __slots__ = ("changed", "idle", "lent", "lock", "pid", "waiting")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.changed = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        # Threads that wait for `changed`: without any, nobody is notified.
+        self.waiting = 0
         self.idle: list[Connection] = []
         self.lent: set[Connection] = set()
 
@@ -57,10 +60,9 @@ class Pool:
         if self._closed:
             raise RuntimeError("this client is closed")
         shelf = self._own_shelf()
-        with shelf.changed:
+        with shelf.lock:
             while len(shelf.lent) >= self._size:
-                if not shelf.changed.wait(deadline.remaining()):
-                    raise deadline.exceeded()
+                _wait(shelf, deadline)
             kept = _pop_usable(shelf)
             connection = kept or Connection(self._path)
             shelf.lent.add(connection)
@@ -71,7 +73,7 @@ class Pool:
     def give(self, connection: Connection) -> None:
         """Takes a connection back; a closed one makes room for another."""
         shelf = self._own_shelf()
-        with shelf.changed:
+        with shelf.lock:
             if connection not in shelf.lent:
                 # Lent before a fork, or before `close`.
                 connection.close()
@@ -81,13 +83,14 @@ class Pool:
                 shelf.idle.append(connection)
             else:
                 connection.close()
-            shelf.changed.notify()
+            if shelf.waiting:
+                shelf.changed.notify()
 
     def close(self) -> None:
         """Closes what is idle, and what is lent as soon as it comes back."""
         self._closed = True
         shelf = self._own_shelf()
-        with shelf.changed:
+        with shelf.lock:
             for connection in shelf.idle:
                 connection.close()
             shelf.idle.clear()
@@ -111,6 +114,15 @@ class Pool:
         if self._shelf.pid != os.getpid():
             self.forget_inherited()
         return self._shelf
+
+
+def _wait(shelf: _Shelf, deadline: Deadline) -> None:
+    shelf.waiting += 1
+    try:
+        if not shelf.changed.wait(deadline.remaining()):
+            raise deadline.exceeded()
+    finally:
+        shelf.waiting -= 1
 
 
 def _pop_usable(shelf: _Shelf) -> Connection | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 from .values import WireError, malformed
 
-_PREFIX = 4
+_LENGTH = struct.Struct(">I")
+_PREFIX = _LENGTH.size
 
 
 class FrameReader:
@@ -32,7 +35,7 @@ class FrameReader:
         buffer = self._buffer
         if len(buffer) < _PREFIX:
             return None
-        length = int.from_bytes(buffer[:_PREFIX], "big")
+        (length,) = _LENGTH.unpack_from(buffer)
         if length > self._limit:
             raise WireError("frame_too_large", f"{length} bytes are more than {self._limit}")
         if length == 0:

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from .._results import FORMATS, Heatmap, Label, Model, Overlay, Timings
-from .values import Extensions, Reader, WireError, Writer
+from .values import F32, LONGEST_FRAME_BYTES, U32, U64, Extensions, Parts, Reader, WireError, Writer
 
 FAULTS = ("caller", "daemon", "operator")
 # index, two empty strings, probability
@@ -28,7 +28,7 @@ class Limits:
     deadline_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Welcome:
     """The answer to Hello."""
 
@@ -54,7 +54,7 @@ class Welcome:
         return cls(version, daemon, limits, data.extensions())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prediction:
     """The answer to Predict."""
 
@@ -82,19 +82,27 @@ class Prediction:
 
     @classmethod
     def read(cls, data: Reader) -> Prediction:
+        # A list is not built by a comprehension, nor an option by a call: each is one more
+        # function to enter with cold caches.
+        numbers, string, boolean = data.numbers, data.string, data.boolean
+        (request_id,) = numbers(U64)
+        model = Model(string(), string(), string())
+        labels = []
+        for _ in range(data.count(_SMALLEST_LABEL)):
+            labels.append(Label(numbers(U32)[0], string(), string(), numbers(F32)[0]))
         return cls(
-            id=data.u64(),
-            model=Model(data.string(), data.string(), data.string()),
-            labels=tuple([_read_label(data) for _ in range(data.count(_SMALLEST_LABEL))]),
-            explained=data.option(data.u32),
-            heatmap=data.option(lambda: _read_heatmap(data)),
-            overlay=data.option(lambda: _read_overlay(data)),
-            timings=Timings(*data.numbers(_TIMINGS)),
-            extensions=data.extensions(),
+            request_id,
+            model,
+            tuple(labels),
+            numbers(U32)[0] if boolean() else None,
+            _read_heatmap(data) if boolean() else None,
+            _read_overlay(data) if boolean() else None,
+            Timings(*numbers(_TIMINGS)),
+            data.extensions(),
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Error:
     """A request, or with no `id` the connection, that the daemon refuses or gives up."""
 
@@ -128,7 +136,7 @@ class Error:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Health:
     """Whether the daemon can predict, and why not."""
 
@@ -148,7 +156,7 @@ class Health:
         return cls(data.u64(), data.string(), data.string(), data.extensions())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Status:
     """A JSON object about the daemon."""
 
@@ -166,7 +174,7 @@ class Status:
         return cls(data.u64(), data.string(), data.extensions())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Metrics:
     """OpenMetrics text."""
 
@@ -184,7 +192,7 @@ class Metrics:
         return cls(data.u64(), data.string(), data.extensions())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GoingAway:
     """The daemon stops; no request is accepted on this connection any more."""
 
@@ -207,15 +215,15 @@ Reply = Welcome | Error | GoingAway | Answer
 REPLIES: tuple[type[Reply], ...] = (Welcome, Prediction, Error, Health, Status, Metrics, GoingAway)
 
 
-def encode_reply(reply: Reply) -> list[bytes | memoryview]:
+def encode_reply(reply: Reply) -> Parts:
     """The frame of a reply, in parts that `sendmsg` takes."""
     out = Writer()
     out.u32(REPLIES.index(type(reply)))
     reply.write(out)
-    return out.frame()
+    return out.frame(LONGEST_FRAME_BYTES)
 
 
-def decode_reply(message: bytes | bytearray | memoryview) -> Reply:
+def decode_reply(message: bytes) -> Reply:
     """A reply from the bytes of its frame, without the length."""
     data = Reader(message)
     number = data.u32()
@@ -231,10 +239,6 @@ def _write_label(out: Writer, label: Label) -> None:
     out.string(label.name)
     out.string(label.title)
     out.f32(label.probability)
-
-
-def _read_label(data: Reader) -> Label:
-    return Label(data.u32(), data.string(), data.string(), data.f32())
 
 
 def _write_heatmap(out: Writer, heatmap: Heatmap) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._results import COLOUR_MAPS, FORMATS, RenderOverlay
-from .values import Extensions, Reader, WireError, Writer
+from .values import LONGEST_FRAME_BYTES, Extensions, Parts, Reader, WireError, Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PRIORITIES = ("interactive", "batch")
 _EXPLAIN = ("none", "values", "overlay")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hello:
     """The first frame of a connection."""
 
@@ -40,7 +40,7 @@ class Hello:
         return cls(data.u16(), data.u16(), data.string(), data.extensions())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Predict:
     """One picture to classify and, if asked, to explain."""
 
@@ -83,7 +83,7 @@ class Predict:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Question:
     """A request without fields of its own."""
 
@@ -129,15 +129,18 @@ Request = Hello | Predict | Health | Status | Metrics
 REQUESTS: tuple[type[Request], ...] = (Hello, Predict, Health, Status, Metrics)
 
 
-def encode_request(request: Request) -> list[bytes | memoryview]:
-    """The frame of a request, in parts that `sendmsg` takes; a large picture is not copied."""
+def encode_request(request: Request, limit_bytes: int = LONGEST_FRAME_BYTES) -> Parts:
+    """The frame of a request, in parts that `sendmsg` takes; a large picture is not copied.
+
+    Raises `WireError` when it is longer than `limit_bytes`.
+    """
     out = Writer()
     out.u32(REQUESTS.index(type(request)))
     request.write(out)
-    return out.frame()
+    return out.frame(limit_bytes)
 
 
-def decode_request(message: bytes | bytearray | memoryview) -> Request:
+def decode_request(message: bytes) -> Request:
     """A request from the bytes of its frame, without the length."""
     data = Reader(message)
     number = data.u32()

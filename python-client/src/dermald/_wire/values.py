@@ -16,17 +16,21 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 Extensions = tuple[tuple[str, bytes], ...]
+# A frame to be sent: pieces for `sendmsg`.
+Parts = list[bytes | bytearray | memoryview]
 
 EXTENSIONS_LIMIT = 64
+# What the length before a frame can say.
+LONGEST_FRAME_BYTES = 0xFFFF_FFFF
 # From this size on, bytes are handed to the socket as they are instead of being copied into the
 # frame. Below it one copy is cheaper than one more entry in sendmsg's list.
 UNCOPIED_BYTES = 4096
 
 _U8 = struct.Struct("B")
 _U16 = struct.Struct("<H")
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_F32 = struct.Struct("<f")
+U32 = struct.Struct("<I")
+U64 = struct.Struct("<Q")
+F32 = struct.Struct("<f")
 _LENGTH = struct.Struct(">I")
 
 
@@ -45,30 +49,32 @@ def malformed(why: str) -> WireError:
 class Writer:
     """Collects a message; `frame` returns it with its length in front, in parts to be sent."""
 
-    __slots__ = ("_done", "_open")
+    __slots__ = ("_done", "_open", "_start")
 
     def __init__(self) -> None:
-        self._done: list[bytes | memoryview] = []
-        self._open = bytearray()
+        self._done: Parts = []
+        # The length's place is kept free, so that nothing is copied when it is known.
+        self._start = self._open = bytearray(_LENGTH.size)
 
-    def frame(self) -> list[bytes | memoryview]:
-        parts = [*self._done, bytes(self._open)]
-        length = sum(len(part) for part in parts)
-        if length > 0xFFFF_FFFF:
-            raise WireError("frame_too_large", f"a frame cannot hold {length} bytes")
-        return [_LENGTH.pack(length) + parts[0], *parts[1:]]
+    def frame(self, limit_bytes: int) -> Parts:
+        parts = [*self._done, self._open]
+        length = sum(map(len, parts)) - _LENGTH.size
+        if length > limit_bytes:
+            raise WireError("frame_too_large", f"{length} bytes are more than {limit_bytes}")
+        _LENGTH.pack_into(self._start, 0, length)
+        return parts
 
     def u16(self, value: int) -> None:
         self._open += _U16.pack(value)
 
     def u32(self, value: int) -> None:
-        self._open += _U32.pack(value)
+        self._open += U32.pack(value)
 
     def u64(self, value: int) -> None:
-        self._open += _U64.pack(value)
+        self._open += U64.pack(value)
 
     def f32(self, value: float) -> None:
-        self._open += _F32.pack(value)
+        self._open += F32.pack(value)
 
     def f32s(self, values: tuple[float, ...]) -> None:
         self.u64(len(values))
@@ -85,7 +91,7 @@ class Writer:
         if len(data) < UNCOPIED_BYTES:
             self._open += data
             return
-        self._done += [bytes(self._open), data]
+        self._done += [self._open, data]
         self._open = bytearray()
 
     def option(self, value: T | None, write: Callable[[T], None]) -> None:
@@ -106,15 +112,15 @@ class Writer:
 class Reader:
     """Takes a message apart, in order. Raises `WireError` where the bytes do not fit.
 
-    Numbers are read in place: this runs after each wait for the daemon, when the interpreter's
-    caches are cold and every call less counts.
+    This runs after each wait for the daemon, when the interpreter's caches are cold: a function
+    that is entered for the first time since costs more than what it does.
     """
 
     __slots__ = ("_at", "_data", "_end")
 
-    def __init__(self, message: bytes | bytearray | memoryview) -> None:
-        self._data = bytes(message)
-        self._end = len(self._data)
+    def __init__(self, message: bytes) -> None:
+        self._data = message
+        self._end = len(message)
         self._at = 0
 
     def end(self) -> None:
@@ -129,20 +135,19 @@ class Reader:
         try:
             return form.unpack_from(self._data, at)
         except struct.error as error:
-            left = self._end - at
-            raise malformed(f"{form.size} bytes were expected, {left} are left") from error
+            raise self._too_short(form.size, at) from error
 
     def u16(self) -> int:
         return self.numbers(_U16)[0]
 
     def u32(self) -> int:
-        return self.numbers(_U32)[0]
+        return self.numbers(U32)[0]
 
     def u64(self) -> int:
-        return self.numbers(_U64)[0]
+        return self.numbers(U64)[0]
 
     def f32(self) -> float:
-        return self.numbers(_F32)[0]
+        return self.numbers(F32)[0]
 
     def f32s(self) -> tuple[float, ...]:
         return self.numbers(struct.Struct(f"<{self.count(4)}f"))
@@ -154,17 +159,24 @@ class Reader:
         return value == 1
 
     def string(self) -> str:
+        at = self._at + U64.size
         try:
-            return self.blob().decode()
+            (length,) = U64.unpack_from(self._data, self._at)
+            if length > self._end - at:
+                raise self._too_short(length, at)
+            self._at = at + length
+            return self._data[at : self._at].decode()
+        except struct.error as error:
+            raise self._too_short(U64.size, self._at) from error
         except UnicodeDecodeError as error:
             raise malformed("a string is not UTF-8") from error
 
     def blob(self) -> bytes:
-        length = self.numbers(_U64)[0]
+        (length,) = self.numbers(U64)
         at = self._at
         end = at + length
         if end > self._end:
-            raise malformed(f"{length} bytes were expected, {self._end - at} are left")
+            raise self._too_short(length, at)
         self._at = end
         return self._data[at:end]
 
@@ -185,7 +197,10 @@ class Reader:
 
     def count(self, smallest: int) -> int:
         """The count of a list whose entries take `smallest` bytes or more each."""
-        count = self.u64()
+        count = self.numbers(U64)[0]
         if count * smallest > self._end - self._at:
             raise malformed(f"{count} entries do not fit into the rest of the frame")
         return count
+
+    def _too_short(self, expected: int, at: int) -> WireError:
+        return malformed(f"{expected} bytes were expected, {self._end - at} are left")
