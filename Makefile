@@ -11,7 +11,8 @@ DENY := target/tools/bin/cargo-deny
 OLD_RUNTIME := target/old-onnxruntime/libonnxruntime.so
 BUNDLES := target/test-bundles/.made
 # Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
-export ORT_DYLIB_PATH = $(firstword $(wildcard $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so*))
+# Asked anew for every recipe (make's own wildcard remembers a folder as it was before `setup`).
+export ORT_DYLIB_PATH = $(shell find $(CURDIR)/$(VENV) -name 'libonnxruntime.so*' 2>/dev/null | head -n 1)
 
 .PHONY: help
 help: ## Show this list

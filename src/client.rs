@@ -74,7 +74,7 @@ pub struct Client {
 impl Client {
     /// Connects to the daemon at `socket`, makes sure whose it is, and says hello.
     ///
-    /// Trusted are our own user, root and `trusted`; root itself trusts everybody.
+    /// Trusted are our own user, root and `trusted`.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl Client {
         let peer =
             getsockopt(&stream, PeerCredentials).map_err(|errno| unreachable(errno.into()))?;
         let (own, uid) = (geteuid().as_raw(), peer.uid());
-        if own != 0 && ![own, 0].contains(&uid) && trusted != Some(uid) {
+        if ![own, 0].contains(&uid) && trusted != Some(uid) {
             return Err(ClientError::Untrusted {
                 socket: name,
                 uid,

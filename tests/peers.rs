@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use support::{Daemon, bundle, run};
+use support::{Daemon, bundle};
 
 /// Users of no name, so that they can be on no list.
 const STRANGER: u32 = 64_123;
@@ -121,7 +121,9 @@ fn client_does_not_trust_a_daemon_of_another_user() {
         .gid(STRANGER)
         .spawn()
         .expect("it starts");
-    let (ready, text) = run(&["health", "--socket", socket, "--wait", "30s"], |_| {});
+    let stranger = STRANGER.to_string();
+    let wait = ["--wait", "30s", "--daemon-uid", &stranger];
+    let (ready, text) = health(binary, socket, 0, &wait);
     let untrusted = health(binary, socket, GUEST, &[]);
     let trusted = health(
         binary,

@@ -20,6 +20,9 @@ pub struct JobId(pub u64);
 pub struct Task {
     /// The file as it was uploaded.
     pub picture: Bytes,
+    /// What the task keeps in memory, in bytes: the picture is a slice of the frame that it came in,
+    /// and the whole frame lives as long as it does.
+    pub held_bytes: usize,
     /// The class to explain; `None` for the most probable one. Below the number of classes.
     pub target: Option<u32>,
     /// Which explanation is wanted.

@@ -70,7 +70,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, job: Job) -> Result<(), Busy> {
-        let bytes = self.bytes + job.task.picture.len();
+        let bytes = self.bytes + job.task.held_bytes;
         if self.waiting() >= self.limits.jobs || bytes > self.limits.bytes {
             return Err(Busy {
                 retry_after: self.hint(),
@@ -114,7 +114,7 @@ impl Queue {
                 let place = line.iter().position(|job| job.id == id)?;
                 line.remove(place)
             })?;
-        self.bytes -= job.task.picture.len();
+        self.bytes -= job.task.held_bytes;
         Some(job)
     }
 
@@ -146,7 +146,7 @@ impl Queue {
             self.since_batch = self.since_batch.saturating_add(1);
             self.interactive.pop_front()
         }?;
-        self.bytes -= job.task.picture.len();
+        self.bytes -= job.task.held_bytes;
         Some(job)
     }
 
@@ -173,6 +173,7 @@ mod tests {
     fn job(id: u64, bytes: usize, priority: Priority) -> Job {
         let task = Task {
             picture: Bytes::from(vec![0; bytes]),
+            held_bytes: bytes,
             target: None,
             explain: Explain::None,
             deadline: Instant::now(),

@@ -72,9 +72,14 @@ impl Worker {
         }
     }
 
+    /// Loads the model before the first request. A panic on the way is told like any other failure.
     fn preload(&mut self) {
-        if let Err(error) = self.load() {
-            tracing::error!(%error, "the model could not be loaded");
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.load()));
+        if let Err(panic) = loaded {
+            let reason = panic_text(&*panic);
+            tracing::error!(reason, "a bug stopped the loading of the model");
+            self.engine = None;
+            self.shared.set_state(ModelState::Failed(reason));
         }
     }
 
@@ -88,7 +93,9 @@ impl Worker {
             .unwrap_or_else(|panic| {
                 self.engine = None;
                 self.shared.set_state(ModelState::Unloaded);
-                Err(Failure::Panic(panic_text(&*panic)))
+                let reason = panic_text(&*panic);
+                tracing::error!(reason, "a bug stopped a request");
+                Err(Failure::Panic(reason))
             });
         self.shared
             .queue()
@@ -186,6 +193,7 @@ impl Worker {
                 Ok(())
             }
             Err(error) => {
+                tracing::error!(%error, "the model could not be loaded");
                 self.shared.set_state(ModelState::Failed(error.to_string()));
                 Err(error)
             }

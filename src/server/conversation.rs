@@ -29,7 +29,7 @@ impl Connection {
                 let message = "the first message must be a hello";
                 self.send_away(Code::HelloExpected.error(None, message));
             }
-            Ok(Request::Predict(request)) => self.predict(request),
+            Ok(Request::Predict(request)) => self.predict(request, frame.len()),
             Ok(Request::Health(about)) => self.tell_health(&about),
             Ok(Request::Status(About { id, .. })) => {
                 let json = Text(report::status(&self.context));
@@ -95,19 +95,23 @@ impl Connection {
         }));
     }
 
-    fn predict(&mut self, request: message::Predict) {
+    fn predict(&mut self, request: message::Predict, held_bytes: usize) {
         let id = request.id;
         if self.pending.values().any(|pending| pending.wanted.id == id) {
             // An error with this id could not be told from the other request's answer.
             let message = format!("id {id} belongs to a request that is not answered yet");
             return self.send_away(Code::InvalidRequest.error(None, message));
         }
-        if let Err(error) = self.admit(request) {
+        if let Err(error) = self.admit(request, held_bytes) {
             self.reject(error);
         }
     }
 
-    fn admit(&mut self, request: message::Predict) -> Result<(), message::Error> {
+    fn admit(
+        &mut self,
+        request: message::Predict,
+        held_bytes: usize,
+    ) -> Result<(), message::Error> {
         let id = request.id;
         if self.phase() != Phase::Serving {
             return Err(Code::GoingAway.error(Some(id), "the daemon stops; nothing was run"));
@@ -120,7 +124,7 @@ impl Connection {
         }
         let arrived = Instant::now();
         let limit = Duration::from_millis(limits.deadline_ms.into());
-        let (task, wanted) = translate::task(request, &self.context.bundle, limit)?;
+        let (task, wanted) = translate::task(request, held_bytes, &self.context.bundle, limit)?;
         let deadline = Instant::from_std(task.deadline);
         let ticket = self
             .context

@@ -136,7 +136,7 @@ impl Server {
         tokio::select! {
             () = self.all_left() => {}
             () = tokio::time::sleep_until(grace) => tracing::warn!("the grace period is over"),
-            Some(Signal::Stop) = signals.recv() => tracing::warn!("told to stop a second time"),
+            () = told_to_stop(&mut signals) => tracing::warn!("told to stop a second time"),
         }
         self.context.phase.send_replace(Phase::Closing);
         if tokio::time::timeout(FAREWELL, self.all_left())
@@ -216,4 +216,10 @@ impl Server {
             tracing::debug!(%error, "a refusal could not be sent");
         }
     }
+}
+
+/// Waits for a stop signal and hears a reload without minding it: a `select!` branch whose pattern
+/// does not match would be switched off by the first HUP.
+async fn told_to_stop(signals: &mut UnboundedReceiver<Signal>) {
+    while let Some(Signal::Reload) = signals.recv().await {}
 }

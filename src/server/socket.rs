@@ -205,7 +205,9 @@ fn clear(path: &Path) -> Result<(), SocketError> {
             path: path.into(),
             pid: None,
         }),
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(system(path, "asking whether somebody listens")(error)),
     }
 }
 

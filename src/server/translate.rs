@@ -15,6 +15,19 @@ use crate::wire::{Blob, Code, Extensions, List, Text};
 /// The longest overlay side, in pixels: what a page can show, and 12 MB of pixels at most.
 const MAX_SIDE: u32 = 2048;
 
+/// The longest language tag that is looked up, in bytes (RFC 5646 asks for 35).
+const MAX_LANGUAGE: usize = 35;
+
+/// Whether `text` has the form of a W3C `traceparent`, version 00. Anything else is ignored, as the
+/// standard says: free text of a client's does not belong into a log.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    parts.len() == 4
+        && parts.iter().map(|part| part.len()).eq([2, 32, 16, 2])
+        && parts.iter().all(|part| part.bytes().all(hexadecimal))
+}
+
 /// What of a request is needed again when its answer comes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -27,9 +40,10 @@ pub(super) struct Wanted {
 
 /// Checks a request and splits it into the work and what is needed for its reply.
 ///
-/// `limit` is the longest deadline.
+/// `held_bytes` is the length of the frame that the request came in, `limit` the longest deadline.
 pub(super) fn task(
     request: message::Predict,
+    held_bytes: usize,
     bundle: &Bundle,
     limit: Duration,
 ) -> Result<(Task, Wanted), message::Error> {
@@ -51,6 +65,7 @@ pub(super) fn task(
     };
     let task = Task {
         picture: request.picture.0,
+        held_bytes,
         target: request.target,
         explain,
         deadline: Instant::now() + deadline,
@@ -67,8 +82,8 @@ pub(super) fn task(
     let wanted = Wanted {
         id,
         top_k,
-        language: request.language,
-        traceparent: request.traceparent,
+        language: request.language.filter(|code| code.len() <= MAX_LANGUAGE),
+        traceparent: request.traceparent.filter(|text| is_traceparent(text)),
     };
     Ok((task, wanted))
 }

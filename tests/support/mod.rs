@@ -36,24 +36,15 @@ pub fn bundle(name: &str) -> PathBuf {
     folder
 }
 
-/// ONNX Runtime's library in the project's virtual environment, unless another is named.
+/// ONNX Runtime's library, as the Makefile names it.
 pub fn library() -> PathBuf {
-    if let Some(named) = std::env::var_os("ORT_DYLIB_PATH") {
-        return named.into();
-    }
-    let packages = root().join(".venv/lib/python3.11/site-packages/onnxruntime/capi");
-    std::fs::read_dir(&packages)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|file| file.path())
-        .find(|path| path.to_string_lossy().contains("libonnxruntime.so"))
-        .unwrap_or_else(|| {
-            panic!(
-                "no ONNX Runtime in {}: run `make setup`",
-                packages.display()
-            )
-        })
+    let named = PathBuf::from(std::env::var_os("ORT_DYLIB_PATH").unwrap_or_default());
+    assert!(
+        named.is_file(),
+        "ORT_DYLIB_PATH names no ONNX Runtime ({}): run the tests with `make test-rust`",
+        named.display()
+    );
+    named
 }
 
 /// `dermald` with a clean environment.
