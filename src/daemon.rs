@@ -10,12 +10,15 @@ use std::sync::Arc;
 use crate::config::{Config, Loaded, LogFormat, WaitPolicy, environment};
 use crate::image::PictureLimits;
 use crate::inference::{self, Inference, QueueLimits};
-use crate::lifecycle::{memory::Memory, signals};
+use crate::lifecycle::{limits, memory::Memory, signals};
 use crate::model::{Bundle, BundleError};
 use crate::server::peer::{Access, UnknownName};
 use crate::server::socket::{Socket, SocketError};
 use crate::server::{self, Server};
 use crate::wire::message::Limits;
+
+/// Descriptors that we need beside the connections: log, socket, lock, signals, model, library.
+const SPARE: u64 = 32;
 
 /// What stops the start.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum StartError {
     /// The site counts on another input size.
     #[error("{origin} is {wanted}, but the bundle {} takes {width} x {height} pixels; \
              convert the model with `dermald-model convert MODEL --input-size {wanted}`, \
-             or set the size to {width}", bundle.display())]
+             {otherwise}", bundle.display())]
     ImageSize {
         /// Where the size came from.
         origin: String,
@@ -44,6 +47,20 @@ pub enum StartError {
         height: u32,
         /// The bundle.
         bundle: PathBuf,
+        /// What else would help.
+        otherwise: String,
+    },
+    /// More connections than the process may have descriptors.
+    #[error(
+        "max_connections is {wanted}, but this process may have {allowed} descriptors only, \
+             of which it needs {SPARE} for itself; lower it, or raise the limit \
+             (ulimit -n, LimitNOFILE)"
+    )]
+    Descriptors {
+        /// As configured.
+        wanted: u32,
+        /// The limit.
+        allowed: u64,
     },
     /// A user or group does not exist.
     #[error(transparent)]
@@ -66,6 +83,11 @@ pub fn serve(loaded: &Loaded) -> Result<(), StartError> {
     let bundle = Arc::new(open_bundle(loaded)?);
     let access = Access::new(&config.allow_users, &config.allow_groups)?;
     warn_of_oddities(config);
+    let allowed = limits::raise_descriptors()?;
+    if u64::from(config.max_connections) + SPARE > allowed {
+        let wanted = config.max_connections;
+        return Err(StartError::Descriptors { wanted, allowed });
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -103,6 +125,11 @@ fn open_bundle(loaded: &Loaded) -> Result<Bundle, StartError> {
             width,
             height,
             bundle: folder.clone(),
+            otherwise: if width == height {
+                format!("or set the size to {width}")
+            } else {
+                "or leave the size unset".into()
+            },
         }),
         _ => Ok(bundle),
     }

@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::connect;
+use super::{connect, print};
 use crate::wire::message::About;
 use crate::wire::{Reply, Request};
 
@@ -12,8 +12,7 @@ pub(super) fn status(arguments: &ArgMatches) -> Result<(), String> {
         Reply::Status(status) => {
             let value: serde_json::Value =
                 serde_json::from_str(&status.json).map_err(|error| error.to_string())?;
-            println!("{value:#}");
-            Ok(())
+            print(&format!("{value:#}\n"))
         }
         other => Err(format!("unexpected reply: {other:?}")),
     }
@@ -22,10 +21,7 @@ pub(super) fn status(arguments: &ArgMatches) -> Result<(), String> {
 /// Prints the metrics as they are.
 pub(super) fn metrics(arguments: &ArgMatches) -> Result<(), String> {
     match ask(arguments, &Request::Metrics(About::new(1)))? {
-        Reply::Metrics(metrics) => {
-            print!("{}", metrics.text);
-            Ok(())
-        }
+        Reply::Metrics(metrics) => print(&metrics.text),
         other => Err(format!("unexpected reply: {other:?}")),
     }
 }

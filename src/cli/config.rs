@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::load;
+use super::{load, print};
 use crate::config::KEYS;
 
 /// Prints one line a setting. What it prints can be used as a configuration file.
@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
         } else {
             format!("{} = {}", row.name, toml::Value::String(value))
         };
-        println!("{line:<56} # {origin}");
+        print(&format!("{line:<56} # {origin}\n"))?;
     }
     Ok(())
 }

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{connect_to, fail, load};
+use super::{connect_to, fail, print, socket};
 use crate::client::ClientError;
 use crate::wire::message::About;
 use crate::wire::{Reply, Request};
 
 /// How often a daemon that is not ready is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Even without `--wait`, a daemon gets this long for its answer.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
 const UNREACHABLE: u8 = 2;
 
@@ -32,8 +35,8 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
-    let socket = match load(arguments) {
-        Ok(loaded) => loaded.config.socket,
+    let socket = match socket(arguments) {
+        Ok(socket) => socket,
         Err(message) => return fail(&message),
     };
     let wait = arguments
@@ -42,7 +45,8 @@ pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
         .unwrap_or_default();
     let give_up = Instant::now() + wait;
     loop {
-        let found = connect_to(&socket, arguments)
+        let left = give_up.saturating_duration_since(Instant::now());
+        let found = connect_to(&socket, arguments, left.max(LEAST_PATIENCE))
             .and_then(|mut client| client.ask(&Request::Health(About::new(1))));
         let (state, message, code) = match found {
             Ok(Reply::Health(health)) => {
@@ -60,8 +64,10 @@ pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
             Err(error) => ("not ready".into(), error.to_string(), 1),
         };
         if code == 0 || Instant::now() + PAUSE > give_up {
-            println!("{state}: {message}");
-            return ExitCode::from(code);
+            return match print(&format!("{state}: {message}\n")) {
+                Ok(()) => ExitCode::from(code),
+                Err(message) => fail(&message),
+            };
         }
         std::thread::sleep(PAUSE);
     }

@@ -8,11 +8,14 @@ mod config;
 mod health;
 mod predict;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
+use crate::client::{Client, ClientError, PATIENCE};
 use crate::config::{Given, KEYS, Loaded};
 
 /// Runs the command that the arguments name.
@@ -122,7 +125,20 @@ fn with_socket(command: Command) -> Command {
 
 /// Loads the configuration that the arguments ask for.
 fn load(arguments: &ArgMatches) -> Result<Loaded, String> {
-    let flags = KEYS.iter().filter_map(|row| {
+    crate::config::load(file(arguments), flags(arguments)).map_err(|error| error.to_string())
+}
+
+/// The socket that the arguments ask for.
+fn socket(arguments: &ArgMatches) -> Result<PathBuf, String> {
+    crate::config::load_socket(file(arguments), flags(arguments)).map_err(|error| error.to_string())
+}
+
+fn file(arguments: &ArgMatches) -> Option<&Path> {
+    arguments.get_one::<PathBuf>("config").map(PathBuf::as_path)
+}
+
+fn flags(arguments: &ArgMatches) -> Vec<Given> {
+    let given = KEYS.iter().filter_map(|row| {
         let value = arguments.try_get_one::<String>(row.name).ok()??;
         let origin = format!("flag --{}", row.name.replace('_', "-"));
         Some(Given {
@@ -131,22 +147,32 @@ fn load(arguments: &ArgMatches) -> Result<Loaded, String> {
             value: value.clone(),
         })
     });
-    let file = arguments.get_one::<PathBuf>("config").map(PathBuf::as_path);
-    crate::config::load(file, flags.collect()).map_err(|error| error.to_string())
+    given.collect()
+}
+
+/// Prints to standard output. A reader that has gone (`| head`) is no error, a full disk is.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Connects to the daemon that the arguments name.
-fn connect(arguments: &ArgMatches) -> Result<crate::client::Client, String> {
-    let socket = load(arguments)?.config.socket;
-    connect_to(&socket, arguments).map_err(|error| error.to_string())
+fn connect(arguments: &ArgMatches) -> Result<Client, String> {
+    connect_to(&socket(arguments)?, arguments, PATIENCE).map_err(|error| error.to_string())
 }
 
 fn connect_to(
     socket: &Path,
     arguments: &ArgMatches,
-) -> Result<crate::client::Client, crate::client::ClientError> {
+    patience: Duration,
+) -> Result<Client, ClientError> {
     let trusted = arguments.get_one::<u32>("daemon_uid").copied();
-    crate::client::Client::connect(socket, trusted)
+    Client::connect(socket, trusted, patience)
 }
 
 fn serve(arguments: &ArgMatches) -> Result<(), String> {

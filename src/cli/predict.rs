@@ -73,6 +73,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
         .get_one::<PathBuf>("overlay")
         .map(PathBuf::as_path);
     let explain = overlay.map(explain).transpose()?.unwrap_or(Explain::None);
+    let overlays = overlay_files(&photos, overlay)?;
     let mut client = connect(arguments)?;
     for (number, photo) in photos.iter().enumerate() {
         let picture = std::fs::read(photo).map_err(|error| named(photo, error))?;
@@ -91,18 +92,13 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
             extensions: Extensions::default(),
         };
         let prediction = ask(&mut client, request).map_err(|error| named(photo, error))?;
-        if arguments.get_flag("json") {
-            println!("{}", as_json(photo, &prediction));
+        super::print(&if arguments.get_flag("json") {
+            format!("{}\n", as_json(photo, &prediction))
         } else {
-            print(photo, &prediction);
-        }
-        if let (Some(path), Some(overlay)) = (overlay, &prediction.overlay) {
-            let path = if photos.len() == 1 {
-                path.to_owned()
-            } else {
-                beside(photo, path)
-            };
-            std::fs::write(&path, &overlay.picture.0).map_err(|error| named(&path, error))?;
+            as_text(photo, &prediction)
+        })?;
+        if let (Some(path), Some(overlay)) = (overlays.get(number), &prediction.overlay) {
+            std::fs::write(path, &overlay.picture.0).map_err(|error| named(path, error))?;
         }
     }
     Ok(())
@@ -143,6 +139,29 @@ fn explain(file: &Path) -> Result<Explain, String> {
     }))
 }
 
+/// Where the overlay of each photo goes; nowhere when none was asked for.
+fn overlay_files(photos: &[&PathBuf], overlay: Option<&Path>) -> Result<Vec<PathBuf>, String> {
+    let Some(overlay) = overlay else {
+        return Ok(Vec::new());
+    };
+    if photos.len() == 1 {
+        return Ok(vec![overlay.to_owned()]);
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    for photo in photos {
+        let file = beside(photo, overlay);
+        if let Some(other) = files.iter().position(|taken| *taken == file) {
+            let both = format!("{} and {}", photos[other].display(), photo.display());
+            return Err(format!(
+                "the overlays of {both} would both be {}; ask for them one after the other",
+                file.display()
+            ));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
 /// `out.png` for `lesion.jpg` is `lesion-out.png`.
 fn beside(photo: &Path, overlay: &Path) -> PathBuf {
     let mut name = photo.file_stem().unwrap_or_default().to_owned();
@@ -151,18 +170,20 @@ fn beside(photo: &Path, overlay: &Path) -> PathBuf {
     overlay.with_file_name(name)
 }
 
-fn print(photo: &Path, prediction: &Prediction) {
-    println!("{}", photo.display());
+fn as_text(photo: &Path, prediction: &Prediction) -> String {
+    let mut lines = vec![photo.display().to_string()];
     for label in &prediction.labels.0 {
         let (percent, title) = (label.probability * 100.0, &label.title);
         let filled = "█".repeat(bar(label.probability));
-        println!("  {percent:5.1} %  {filled:30}  {title}");
+        lines.push(format!("  {percent:5.1} %  {filled:30}  {title}"));
     }
     for key in ["explanation", "notice"] {
         if let Some(text) = prediction.extensions.get(key) {
-            println!("  {}", String::from_utf8_lossy(text));
+            lines.push(format!("  {}", String::from_utf8_lossy(text)));
         }
     }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// How much of the bar is filled, in characters.
@@ -176,12 +197,19 @@ fn bar(probability: f32) -> usize {
 }
 
 fn as_json(photo: &Path, prediction: &Prediction) -> serde_json::Value {
+    let said = |key| {
+        prediction
+            .extensions
+            .get(key)
+            .map(|text| String::from_utf8_lossy(text))
+    };
     json!({
         "photo": photo.display().to_string(),
         "model": prediction.model,
         "labels": prediction.labels,
         "explained": prediction.explained,
         "timings": prediction.timings,
-        "notice": prediction.extensions.get("notice").map(|text| String::from_utf8_lossy(text)),
+        "notice": said("notice"),
+        "explanation": said("explanation"),
     })
 }

@@ -99,7 +99,11 @@ pub const KEYS: &[Key] = &[
         "Threads of the inference",
         // OpenMP allows one number for each level of nesting; the first is the outermost.
         |c, v| {
-            c.threads = whole(v.split(',').next()?.trim(), 1, 256)?;
+            let levels: Option<Vec<usize>> = v
+                .split(',')
+                .map(|level| whole(level.trim(), 1, 256))
+                .collect();
+            c.threads = *levels?.first()?;
             Some(())
         },
         |c| c.threads.to_string()
@@ -183,7 +187,7 @@ pub const KEYS: &[Key] = &[
             c.queue_bytes = size(v, ByteSize::gib(4))?;
             Some(())
         },
-        |c| c.queue_bytes.to_string()
+        |c| show_size(c.queue_bytes)
     ),
     key!(
         "frame_bytes",
@@ -197,7 +201,7 @@ pub const KEYS: &[Key] = &[
             c.frame_bytes = size(v, ByteSize::mib(64))?;
             Some(())
         },
-        |c| c.frame_bytes.to_string()
+        |c| show_size(c.frame_bytes)
     ),
     key!(
         "max_pixels",
@@ -388,6 +392,19 @@ fn yes_no(value: &str) -> Option<bool> {
 fn size(value: &str, most: ByteSize) -> Option<ByteSize> {
     let size = value.parse().ok()?;
     (ByteSize::kib(64)..=most).contains(&size).then_some(size)
+}
+
+/// Without rounding, unlike the type's own text.
+fn show_size(size: ByteSize) -> String {
+    let bytes = size.as_u64();
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    units
+        .into_iter()
+        .find(|(unit, _)| bytes.is_multiple_of(*unit))
+        .map_or_else(
+            || format!("{bytes}B"),
+            |(unit, name)| format!("{}{name}", bytes / unit),
+        )
 }
 
 fn time(value: &str) -> Option<Duration> {

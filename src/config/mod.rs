@@ -83,7 +83,7 @@ impl Default for Config {
             queue_requests: 64,
             queue_bytes: ByteSize::mib(32),
             frame_bytes: ByteSize::mib(20),
-            max_pixels: 50_000_000,
+            max_pixels: 25_000_000,
             deadline: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
@@ -179,6 +179,23 @@ impl Provider for Given {
 ///
 /// The first [`ConfigError`].
 pub fn load(file: Option<&Path>, flags: Vec<Given>) -> Result<Loaded, ConfigError> {
+    let loaded = resolve(&layers(file, flags)?, |_| true)?;
+    check(&loaded.config)?;
+    Ok(loaded)
+}
+
+/// The socket alone, for commands that only talk to a daemon: what else may be wrong is no business
+/// of theirs.
+///
+/// # Errors
+///
+/// [`ConfigError`] for a file that cannot be read or a path that is none.
+pub fn load_socket(file: Option<&Path>, flags: Vec<Given>) -> Result<PathBuf, ConfigError> {
+    let loaded = resolve(&layers(file, flags)?, |row| row.name == "socket")?;
+    Ok(loaded.config.socket)
+}
+
+fn layers(file: Option<&Path>, flags: Vec<Given>) -> Result<Figment, ConfigError> {
     let mut figment = Figment::new();
     let named = file.map(Path::to_owned).or_else(environment::config_file);
     let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
@@ -188,7 +205,7 @@ pub fn load(file: Option<&Path>, flags: Vec<Given>) -> Result<Loaded, ConfigErro
     for given in environment::settings().into_iter().chain(flags) {
         figment = figment.merge(given);
     }
-    resolve(&figment)
+    Ok(figment)
 }
 
 fn read_file(path: &Path) -> Result<impl Provider + use<>, ConfigError> {
@@ -224,42 +241,52 @@ impl Provider for FileLayer {
     }
 }
 
-fn resolve(figment: &Figment) -> Result<Loaded, ConfigError> {
+/// Takes the values of the rows that are `wanted`.
+fn resolve(figment: &Figment, wanted: fn(&Key) -> bool) -> Result<Loaded, ConfigError> {
     let mut config = Config::default();
     let mut origins = Vec::new();
     for row in KEYS {
-        let Ok(value) = figment.find_value(row.name) else {
+        let found = figment.find_value(row.name).ok();
+        let Some(value) = found.filter(|_| wanted(row)) else {
             origins.push("default".to_owned());
             continue;
         };
         let origin = figment
             .get_metadata(value.tag())
             .map_or_else(|| "default".into(), |metadata| metadata.name.to_string());
-        let value = plain(&value);
-        (row.set)(&mut config, value.trim()).ok_or(ConfigError::Value {
-            origin: origin.clone(),
-            key: row.name,
-            value,
-            form: row.form,
-        })?;
+        let text = plain(&value);
+        let taken = text
+            .as_ref()
+            .filter(|text| !text.contains(char::REPLACEMENT_CHARACTER))
+            .and_then(|text| (row.set)(&mut config, text.trim()));
+        if taken.is_none() {
+            return Err(ConfigError::Value {
+                origin,
+                key: row.name,
+                value: text.unwrap_or_else(|| "a table".into()),
+                form: row.form,
+            });
+        }
         origins.push(origin);
     }
-    check(&config)?;
     Ok(Loaded { config, origins })
 }
 
-/// The text of a value as it would stand in a variable: lists with commas.
-fn plain(value: &Value) -> String {
+/// The text of a value as it would stand in a variable: lists with commas. Tables have none.
+fn plain(value: &Value) -> Option<String> {
     match value {
-        Value::String(_, text) => text.clone(),
-        Value::Bool(_, yes) => yes.to_string(),
+        Value::String(_, text) => Some(text.clone()),
+        Value::Bool(_, yes) => Some(yes.to_string()),
         Value::Num(_, number) => number
             .to_i128()
             .map(|whole| whole.to_string())
-            .or_else(|| number.to_f64().map(|fraction| fraction.to_string()))
-            .unwrap_or_default(),
-        Value::Array(_, items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
-        other => format!("{other:?}"),
+            .or_else(|| number.to_f64().map(|fraction| fraction.to_string())),
+        Value::Array(_, items) => items
+            .iter()
+            .map(plain)
+            .collect::<Option<Vec<_>>>()
+            .map(|items| items.join(",")),
+        _ => None,
     }
 }
 
@@ -288,7 +315,9 @@ mod tests {
 
     fn with(values: &[(&'static str, &str)]) -> Result<Loaded, ConfigError> {
         let layers = values.iter().map(|(key, value)| given(key, value));
-        resolve(&layers.fold(Figment::new(), Figment::merge))
+        let loaded = resolve(&layers.fold(Figment::new(), Figment::merge), |_| true)?;
+        check(&loaded.config)?;
+        Ok(loaded)
     }
 
     #[test]
@@ -298,7 +327,7 @@ mod tests {
         std::fs::write(&path, "threads = 3\nallow_users = [\"www\", \"1000\"]\n").expect("written");
         let layer = read_file(&path).expect("good TOML");
         let figment = Figment::new().merge(layer).merge(given("threads", "2"));
-        let loaded = resolve(&figment).expect("sound");
+        let loaded = resolve(&figment, |_| true).expect("sound");
         assert_eq!(loaded.config.threads, 2);
         assert_eq!(loaded.config.allow_users, ["www", "1000"]);
         assert_eq!(loaded.origin("threads"), "flag --threads");
@@ -311,6 +340,8 @@ mod tests {
         let bad = [
             ("threads", "0"),
             ("threads", "four"),
+            ("threads", "2,x"),
+            ("socket", "/dev/shm/\u{fffd}"),
             ("preload", "maybe"),
             ("queue_bytes", "lots"),
             ("deadline", "5 parsecs"),
@@ -347,6 +378,33 @@ mod tests {
                 assert_eq!((row.show)(&config), shown, "{}", row.name);
             }
         }
+    }
+
+    #[test]
+    fn sizes_are_shown_without_rounding() {
+        let loaded = with(&[("frame_bytes", "1234567B"), ("queue_bytes", "48MiB")]).expect("sound");
+        let shown = |name: &str| {
+            let row = KEYS.iter().find(|row| row.name == name).expect("a row");
+            (row.show)(&loaded.config)
+        };
+        assert_eq!(shown("frame_bytes"), "1234567B");
+        assert_eq!(shown("queue_bytes"), "48MiB");
+    }
+
+    #[test]
+    fn table_in_place_of_a_value_is_refused_and_the_socket_does_not_mind() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("dermald.toml");
+        std::fs::write(&path, "socket = \"/run/d/s\"\n[bundle]\npath = \"x\"\n").expect("written");
+        let message = load(Some(&path), Vec::new())
+            .expect_err("a table")
+            .to_string();
+        assert!(
+            message.contains("bundle is \"a table\", expected a folder"),
+            "{message}"
+        );
+        let socket = load_socket(Some(&path), Vec::new()).expect("not its business");
+        assert_eq!(socket, PathBuf::from("/run/d/s"));
     }
 
     #[test]

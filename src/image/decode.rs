@@ -20,7 +20,8 @@ pub struct PictureLimits {
 }
 
 impl PictureLimits {
-    /// The widest sample that is decoded is 16 bytes a pixel (four channels of `f32`, in TIFF).
+    /// Room for 8 bits of red, green, blue and alpha: pictures with wider samples may have fewer
+    /// pixels.
     fn decoded_bytes(self) -> u64 {
         self.pixels.saturating_mul(4)
     }
@@ -79,9 +80,11 @@ pub fn decode(file: &[u8], limits: PictureLimits) -> Result<Pixels, PictureError
     let mut decoder = reader.into_decoder().map_err(refusal)?;
     check(&decoder, limits)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
-    picture.apply_orientation(orientation);
-    Ok(picture.into_rgb8())
+    let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    // Turned after what is not needed was dropped: turning takes a second copy.
+    let mut upright = DynamicImage::ImageRgb8(picture.into_rgb8());
+    upright.apply_orientation(orientation);
+    Ok(upright.into_rgb8())
 }
 
 /// Whether a JPEG has its end marker, looked for where it must be: behind segments and scans, not in

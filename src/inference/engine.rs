@@ -59,6 +59,9 @@ pub(super) struct Scores {
     pub(super) heatmap: Option<Heatmap>,
 }
 
+/// What rounding may add to a probability.
+const TOLERANCE: f32 = 1e-3;
+
 /// A loaded model. Lives on the inference thread and nowhere else.
 pub(super) struct Engine {
     session: Session,
@@ -74,6 +77,7 @@ impl Engine {
             graph: graph.clone(),
             message,
         };
+        bundle.check_again().map_err(|e| model(e.to_string()))?;
         let session = open(environment, settings, &graph).map_err(|e| model(e.to_string()))?;
         contract::check(&session, &bundle.manifest).map_err(model)?;
         Ok(Engine { session, bundle })
@@ -170,10 +174,23 @@ fn probabilities(outputs: &SessionOutputs<'_>, bundle: &Bundle) -> Result<Vec<f3
             "probabilities that are no numbers".into(),
         ));
     }
-    Ok(match output.activation {
+    let probabilities = match output.activation {
         Activation::Softmax | Activation::Sigmoid => values.to_vec(),
         Activation::None => softmax(values),
-    })
+    };
+    match probabilities
+        .iter()
+        .find(|value| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*value))
+    {
+        Some(value) => Err(RunError::Nonsense(format!(
+            "a probability of {value}; if its output has no softmax or sigmoid, the manifest must \
+             say activation = \"none\""
+        ))),
+        None => Ok(probabilities
+            .into_iter()
+            .map(|value| value.clamp(0.0, 1.0))
+            .collect()),
+    }
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
@@ -197,6 +214,9 @@ fn heatmap(outputs: &SessionOutputs<'_>, name: &str) -> Result<Heatmap, RunError
     let (height, width) = (side(2)?, side(1)?);
     if values.len() as u64 != u64::from(height) * u64::from(width) {
         return Err(RunError::Nonsense(format!("a heatmap of shape {shape}")));
+    }
+    if values.iter().any(|value| value.is_nan()) {
+        return Err(RunError::Nonsense("a heatmap that is no numbers".into()));
     }
     let values = values.iter().map(|value| value.clamp(0.0, 1.0)).collect();
     Ok(Heatmap {

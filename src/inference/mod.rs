@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::image::PictureLimits;
 use crate::model::Bundle;
@@ -32,6 +32,9 @@ use interrupt::Interrupt;
 pub use job::{Answer, Explain, Failure, Finished, Job, JobId, Outcome, Priority, Task, Timings};
 use queue::Queue;
 pub use queue::QueueLimits;
+
+/// How long the thread may take to end.
+const PARTING: Duration = Duration::from_secs(3);
 
 /// What the inference thread works with.
 #[derive(Clone, Debug)]
@@ -188,12 +191,22 @@ impl Inference {
     }
 
     /// Gives up what waits and what runs, and ends the thread. Callers hear nothing more.
+    ///
+    /// Blocks for [`PARTING`] at most: a run that cannot be stopped ends with the process.
     pub fn stop(mut self) {
         self.shared.queue().close();
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let give_up = Instant::now() + PARTING;
+        while !thread.is_finished() {
+            if Instant::now() >= give_up {
+                return tracing::warn!("the inference thread does not end; it is left behind");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.join().is_err() {
             tracing::error!("the inference thread ended by a panic");
         }
     }

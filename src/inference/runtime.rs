@@ -4,8 +4,10 @@
 //! It is loaded at the first need: a daemon that has not been asked anything stays at a few MB.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 /// The oldest ONNX Runtime that is accepted; the same number as the `api-24` feature of `ort`.
 pub const OLDEST: &str = "1.24";
@@ -75,8 +77,24 @@ pub fn load(library: &Path) -> Result<Environment, RuntimeError> {
         .map_err(|error| unusable(error.to_string()))?
         .with_name("dermald")
         .with_telemetry(false)
+        .with_logger(Arc::new(|level, _, _, place, message| {
+            log(level, place, message);
+        }))
         .build()
         .map_err(|error| unusable(error.to_string()))
+}
+
+/// Passes on what ONNX Runtime has to say. It calls a run that we stopped an error.
+fn log(level: LogLevel, place: &str, message: &str) {
+    if message.contains("terminate flag") {
+        return tracing::debug!(place, "ONNX Runtime: {message}");
+    }
+    match level {
+        LogLevel::Verbose => tracing::trace!(place, "ONNX Runtime: {message}"),
+        LogLevel::Info => tracing::debug!(place, "ONNX Runtime: {message}"),
+        LogLevel::Warning => tracing::warn!(place, "ONNX Runtime: {message}"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(place, "ONNX Runtime: {message}"),
+    }
 }
 
 fn library_in_packages(packages: &Path) -> Option<PathBuf> {

@@ -1,10 +1,12 @@
 //! The life of the process: what the kernel tells us, and what we know about our own memory.
 //!
-//! This room knows signals and `/proc`. It refuses to know requests, models and sockets; what is to
-//! happen on a signal is decided in [`crate::daemon`].
+//! This room knows signals, limits and `/proc`. It refuses to know requests, models and sockets; what
+//! is to happen on a signal is decided in [`crate::server`].
 //!
+//! - [`limits`]: how many descriptors we may have.
 //! - [`signals`]: signals as messages.
 //! - [`memory`]: what the process holds, by kind.
 
+pub mod limits;
 pub mod memory;
 pub mod signals;

@@ -1,7 +1,9 @@
 //! The folder of a model: its manifest, its files, their hashes.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -24,6 +26,34 @@ pub struct Bundle {
     /// SHA-256 of the manifest, 64 hexadecimal digits. The manifest holds the hashes of all other
     /// files, so this names the model.
     pub digest: String,
+    /// What each file was when its hash was found right.
+    checked: BTreeMap<String, Stamp>,
+}
+
+/// What tells a file from a changed one without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds of the last change of content, and of content or attributes.
+    times: [i64; 4],
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Stamp {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            times: [
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime(),
+                file.ctime_nsec(),
+            ],
+        }
+    }
 }
 
 /// Why a folder is no usable bundle.
@@ -85,13 +115,38 @@ impl Bundle {
             path: path.clone(),
             message,
         })?;
-        let bundle = Bundle {
+        let mut bundle = Bundle {
             folder: folder.to_owned(),
             manifest,
             digest: hexadecimal(&Sha256::digest(&text)),
+            checked: BTreeMap::new(),
         };
-        bundle.check_files()?;
+        let count = bundle.graphs().count();
+        if count != 1 {
+            return Err(BundleError::Graphs { path, count });
+        }
+        for (name, expected) in &bundle.manifest.files {
+            let stamp = check_file(&bundle.folder.join(name), expected)?;
+            bundle.checked.insert(name.clone(), stamp);
+        }
         Ok(bundle)
+    }
+
+    /// Makes sure that the files are still those that [`open`](Self::open) checked. A file that was
+    /// touched is read again; its hash decides.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError`], with the file that was changed or is gone.
+    pub fn check_again(&self) -> Result<(), BundleError> {
+        for (name, stamp) in &self.checked {
+            let path = self.folder.join(name);
+            let same = std::fs::metadata(&path).is_ok_and(|file| Stamp::of(&file) == *stamp);
+            if !same {
+                check_file(&path, &self.manifest.files[name])?;
+            }
+        }
+        Ok(())
     }
 
     /// The file with the graph.
@@ -110,39 +165,33 @@ impl Bundle {
             |file: &&String| Path::new(file).extension().is_some_and(|end| end == "onnx");
         self.manifest.files.keys().filter(is_graph)
     }
-
-    fn check_files(&self) -> Result<(), BundleError> {
-        let count = self.graphs().count();
-        if count != 1 {
-            let path = self.folder.join(MANIFEST);
-            return Err(BundleError::Graphs { path, count });
-        }
-        for (file, expected) in &self.manifest.files {
-            let path = self.folder.join(file);
-            let found = hash_file(&path).map_err(|cause| BundleError::Unreadable {
-                path: path.clone(),
-                cause,
-            })?;
-            if !found.eq_ignore_ascii_case(expected) {
-                let expected = expected.clone();
-                return Err(BundleError::Hash {
-                    path,
-                    expected,
-                    found,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
-fn hash_file(path: &Path) -> io::Result<String> {
+/// Reads the file at `path` and holds it against its hash.
+fn check_file(path: &Path, expected: &str) -> Result<Stamp, BundleError> {
+    let (found, stamp) = hash_file(path).map_err(|cause| BundleError::Unreadable {
+        path: path.into(),
+        cause,
+    })?;
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(stamp);
+    }
+    Err(BundleError::Hash {
+        path: path.into(),
+        expected: expected.into(),
+        found,
+    })
+}
+
+/// The hash of a file, and what it was before it was read.
+fn hash_file(path: &Path) -> io::Result<(String, Stamp)> {
     let mut file = File::open(path)?;
+    let stamp = Stamp::of(&file.metadata()?);
     let mut hash = Sha256::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hexadecimal(&hash.finalize())),
+            0 => return Ok((hexadecimal(&hash.finalize()), stamp)),
             read => hash.update(&piece[..read]),
         }
     }
@@ -176,6 +225,20 @@ mod tests {
             .expect_err("changed")
             .to_string();
         assert!(message.contains("model.onnx: SHA-256 is"), "{message}");
+    }
+
+    #[test]
+    fn file_that_was_exchanged_after_the_check_is_refused() {
+        let folder = folder_with(b"graph");
+        let bundle = Bundle::open(folder.path()).expect("sound");
+        let graph = folder.path().join("model.onnx");
+        std::fs::write(&graph, b"graph").expect("the same once more");
+        assert!(bundle.check_again().is_ok());
+        std::fs::write(&graph, b"grape").expect("another");
+        let message = bundle.check_again().expect_err("changed").to_string();
+        assert!(message.contains("model.onnx: SHA-256 is"), "{message}");
+        std::fs::remove_file(&graph).expect("removed");
+        assert!(bundle.check_again().is_err());
     }
 
     #[test]

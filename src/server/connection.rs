@@ -10,55 +10,40 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
-use tokio_util::sync::PollSemaphore;
 
+use super::incoming::{Incoming, Late};
+use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::translate::Wanted;
 use super::{Context, Phase};
 use crate::inference::{Finished, JobId, Ticket};
-use crate::wire::{self, Code, Frames, Reply, frame};
+use crate::wire::{Code, Reply};
 
-/// Requests below this size are read without asking for room among those that arrive.
-const SMALL: u32 = 64 * 1024;
-
-/// Room that is made before a read when nothing is known about what comes.
-const READ: usize = 64 * 1024;
-
-/// While more than this is unsent, nothing more is read from the client: it shall take its answers
-/// first.
-const UNSENT_LIMIT: usize = 1024 * 1024;
+/// Requests of one client that are understood before the others have their turn.
+const FRAMES_AT_ONCE: u32 = 32;
 
 /// One client.
 pub(super) struct Connection {
     stream: UnixStream,
     pub(super) peer: Peer,
     pub(super) context: Arc<Context>,
-    /// Name of the client, once it said hello.
-    pub(super) greeted: Option<String>,
+    /// Whether the client said hello.
+    pub(super) greeted: bool,
     pub(super) pending: HashMap<JobId, Pending>,
     /// Where the inference thread sends this client's outcomes.
     pub(super) finished: UnboundedSender<Finished>,
     /// Nothing more is read; what is unsent is written, and then it is over.
     pub(super) closing: bool,
-    unread: BytesMut,
-    unsent: BytesMut,
-    pub(super) frames: Frames,
+    pub(super) incoming: Incoming,
+    outgoing: Outgoing,
+    /// Whole requests may have been read that are not understood yet.
+    backlog: bool,
     outcomes: UnboundedReceiver<Finished>,
     phase: watch::Receiver<Phase>,
-    arriving: PollSemaphore,
-    /// Room for the large request that is arriving now.
-    room: Option<OwnedSemaphorePermit>,
-    /// Room that the request at the front of `unread` still waits for.
-    room_needed: Option<u32>,
-    /// When the hello or the request at the front of `unread` began to arrive.
-    reading_since: Option<Instant>,
-    /// When the client last took some of `unsent`.
-    writing_since: Option<Instant>,
 }
 
 /// A request that is not answered yet.
@@ -75,6 +60,7 @@ enum Event {
     Finished(Finished),
     Phase(Phase),
     Room(Option<OwnedSemaphorePermit>),
+    Backlog,
     Writable,
     Readable,
     Timer,
@@ -87,20 +73,15 @@ impl Connection {
         Connection {
             stream,
             peer,
-            greeted: None,
+            greeted: false,
             pending: HashMap::new(),
             finished,
             closing: false,
-            unread: BytesMut::new(),
-            unsent: BytesMut::new(),
-            frames: Frames::new(frame::HELLO_LIMIT),
+            incoming: Incoming::new(Arc::clone(&context.room)),
+            outgoing: Outgoing::new(Arc::clone(&context.unsent)),
+            backlog: false,
             outcomes,
             phase: context.phase.subscribe(),
-            arriving: PollSemaphore::new(Arc::clone(&context.arriving)),
-            room: None,
-            room_needed: None,
-            reading_since: Some(Instant::now()),
-            writing_since: None,
             context,
         }
     }
@@ -109,18 +90,26 @@ impl Connection {
     /// the end gives up whatever the client still waited for.
     pub(super) async fn run(mut self) {
         tracing::debug!(peer = %self.peer, "connected");
-        while !(self.closing && self.unsent.is_empty()) {
+        if let Err(reason) = self.context.access.admits(&self.peer).await {
+            let error = Code::NotAllowed.error(None, reason);
+            return self.context.refuse(&self.stream, &self.peer, error);
+        }
+        while !(self.closing && self.outgoing.is_empty()) {
             match self.next().await {
                 Event::Finished(finished) => self.answer(finished),
                 Event::Phase(phase) => self.enter(phase),
-                Event::Room(room) => self.take_room(room),
+                Event::Room(room) => {
+                    self.incoming.take_room(room);
+                    self.take_frames();
+                }
+                Event::Backlog => self.take_frames(),
                 Event::Readable => self.read(),
                 Event::Writable => self.write(),
                 Event::Timer => self.time_out(),
                 Event::Broken(error) => self.lost(&error),
             }
             self.send_away_when_idle();
-            if !self.unsent.is_empty() {
+            if !self.outgoing.is_empty() {
                 self.write();
             }
         }
@@ -129,20 +118,22 @@ impl Connection {
 
     /// Waits for the next thing to happen.
     async fn next(&mut self) -> Event {
-        let may_read =
-            !self.closing && self.room_needed.is_none() && self.unsent.len() < UNSENT_LIMIT;
+        let listening = self.is_listening();
         let timer = self.next_timer();
-        let (arriving, needed) = (&mut self.arriving, self.room_needed);
+        let waits_for_room = !self.incoming.wants_bytes();
+        let incoming = &mut self.incoming;
         tokio::select! {
             biased;
             Some(finished) = self.outcomes.recv() => Event::Finished(finished),
             Ok(()) = self.phase.changed() => Event::Phase(*self.phase.borrow_and_update()),
-            room = poll_fn(|cx| arriving.poll_acquire_many(cx, needed.unwrap_or(0))),
-                if needed.is_some() => Event::Room(room),
-            ready = self.stream.writable(), if !self.unsent.is_empty() => {
+            room = poll_fn(|cx| incoming.poll_room(cx)), if waits_for_room && !self.closing => {
+                Event::Room(room)
+            }
+            ready = self.stream.writable(), if !self.outgoing.is_empty() => {
                 ready.map_or_else(Event::Broken, |()| Event::Writable)
             }
-            ready = self.stream.readable(), if may_read => {
+            () = tokio::task::yield_now(), if listening && self.backlog => Event::Backlog,
+            ready = self.stream.readable(), if listening && !self.backlog && !waits_for_room => {
                 ready.map_or_else(Event::Broken, |()| Event::Readable)
             }
             () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)),
@@ -150,32 +141,33 @@ impl Connection {
         }
     }
 
+    /// Whether we take requests from this client now.
+    fn is_listening(&self) -> bool {
+        !self.closing && !self.outgoing.is_full()
+    }
+
     /// The first moment at which something would be too late.
     fn next_timer(&self) -> Option<Instant> {
         let stall = self.context.settings.stall_timeout;
-        let reading = self
-            .reading_since
-            .filter(|_| self.room_needed.is_none() && !self.closing);
+        let reading = self.is_listening() && !self.backlog;
+        let incoming = self.incoming.timer(stall).filter(|_| reading);
+        let outgoing = self.outgoing.oldest().map(|since| since + stall);
         let deadlines = self.pending.values().map(|pending| pending.deadline);
-        deadlines
-            .chain(reading.map(|since| since + stall))
-            .chain(self.writing_since.map(|since| since + stall))
-            .min()
+        deadlines.chain(incoming).chain(outgoing).min()
     }
 
     /// Queues a reply for sending.
     pub(super) fn send(&mut self, reply: &Reply) {
-        if self.unsent.is_empty() {
-            self.writing_since = Some(Instant::now());
+        if self.outgoing.is_burden() {
+            tracing::warn!(peer = %self.peer, "a client leaves too many replies unread");
+            self.leave();
+        } else {
+            self.outgoing.push(reply);
         }
-        wire::encode(reply, &mut self.unsent);
     }
 
     fn read(&mut self) {
-        if self.unread.capacity() == self.unread.len() {
-            self.unread.reserve(READ);
-        }
-        match self.stream.try_read_buf(&mut self.unread) {
+        match self.incoming.read(&self.stream) {
             // End of stream: the client has left, also when only its sending side was closed.
             Ok(0) => self.leave(),
             Ok(_) => self.take_frames(),
@@ -184,84 +176,69 @@ impl Connection {
         }
     }
 
-    /// Hands every whole frame on and makes sure that there is room for the rest of the next.
+    /// Hands whole frames on, some at a time.
     fn take_frames(&mut self) {
-        let mut taken = false;
-        while !self.closing && self.has_room() {
-            match self.frames.next(&mut self.unread) {
+        let mut taken = 0;
+        self.backlog = false;
+        while self.is_listening() && !self.backlog {
+            match self.incoming.next() {
                 Ok(Some(frame)) => {
-                    // The room is the frame's until it was handed on; then the queue counts it.
-                    let room = self.room.take();
-                    self.reading_since = None;
-                    taken = true;
+                    taken += 1;
                     self.receive(&frame);
-                    drop((frame, room));
                 }
                 Ok(None) => break,
                 Err(error) => {
                     self.send_away(Code::FrameTooLarge.error(None, error.to_string()));
                 }
             }
+            self.backlog = taken == FRAMES_AT_ONCE;
         }
-        // Frames are slices of the memory that was read into. It is let go here, so that it lives no
-        // longer than they do.
-        if taken && self.room.is_none() && self.room_needed.is_none() {
-            self.unread = BytesMut::from(&self.unread[..]);
-        }
-        if self.reading_since.is_none() && !self.unread.is_empty() {
-            self.reading_since = Some(Instant::now());
-        }
-    }
-
-    /// Whether the frame at the front may be held; when it may not, `room_needed` says how much is
-    /// waited for.
-    fn has_room(&mut self) -> bool {
-        let limit = self.frames.limit();
-        let needed = Frames::announced(&self.unread)
-            .filter(|length| *length > SMALL && *length <= limit && self.room.is_none());
-        self.room_needed = needed;
-        needed.is_none()
-    }
-
-    fn take_room(&mut self, room: Option<OwnedSemaphorePermit>) {
-        self.room = room;
-        self.room_needed = None;
-        self.reading_since = Some(Instant::now());
-        self.take_frames();
+        self.backlog |= self.outgoing.is_full();
+        self.incoming.settle(taken > 0);
     }
 
     fn write(&mut self) {
-        match self.stream.try_write(&self.unsent) {
-            Ok(written) => {
-                let _ = self.unsent.split_to(written);
-                self.writing_since = Some(Instant::now());
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.lost(&error),
+        let was_full = self.outgoing.is_full();
+        if let Err(error) = self.outgoing.write(&self.stream) {
+            self.lost(&error);
         }
-        if self.unsent.is_empty() {
-            self.unsent = BytesMut::new();
-            self.writing_since = None;
+        if was_full && !self.outgoing.is_full() {
+            self.incoming.go_on();
         }
     }
 
     fn time_out(&mut self) {
         let now = Instant::now();
         let stall = self.context.settings.stall_timeout;
-        let late = |since: Option<Instant>| since.is_some_and(|since| since + stall <= now);
-        if late(self.writing_since) {
+        if self
+            .outgoing
+            .oldest()
+            .is_some_and(|since| since + stall <= now)
+        {
             tracing::warn!(peer = %self.peer, "a client does not read its replies");
             self.leave();
-        } else if self.room_needed.is_none() && late(self.reading_since) {
-            let what = if self.greeted.is_some() {
-                "a request"
-            } else {
-                "the hello"
-            };
-            let message = format!("{what} did not arrive within {} ms", stall.as_millis());
-            self.send_away(Code::Stalled.error(None, message));
+        } else if self.is_listening() && !self.backlog {
+            self.hurry(now);
         }
         self.expire(now);
+    }
+
+    /// Sends the client away whose hello or request does not come in as it should.
+    fn hurry(&mut self, now: Instant) {
+        let stall = self.context.settings.stall_timeout;
+        let what = if self.greeted {
+            "a request"
+        } else {
+            "the hello"
+        };
+        let message = match self.incoming.look(now, stall) {
+            None => return,
+            Some(Late::Stalled) => {
+                format!("{what} did not arrive within {} ms", stall.as_millis())
+            }
+            Some(Late::InTheWay) => format!("{what} came in too slowly while others waited"),
+        };
+        self.send_away(Code::Stalled.error(None, message));
     }
 
     fn lost(&mut self, error: &io::Error) {
@@ -272,10 +249,15 @@ impl Connection {
     /// The client is gone: nothing more is read or sent, and its jobs are given up.
     fn leave(&mut self) {
         self.closing = true;
-        self.unsent.clear();
-        let mut ledger = self.context.ledger();
-        for _ in self.pending.drain() {
-            ledger.count("cancelled");
+        self.outgoing.clear();
+        self.give_up();
+    }
+
+    /// Gives up the jobs that are not answered; nobody will hear of them.
+    pub(super) fn give_up(&mut self) {
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            self.log(&pending, "cancelled");
+            self.context.ledger().count("cancelled");
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Pending};
+use super::incoming::Frame;
 use super::{Phase, report, translate};
 use crate::inference::{Busy, Finished};
 use crate::wire::message::{self, About};
@@ -16,20 +16,20 @@ const DAEMON: &str = concat!("dermald/", env!("CARGO_PKG_VERSION"));
 
 impl Connection {
     /// Understands one frame.
-    pub(super) fn receive(&mut self, frame: &Bytes) {
-        match wire::decode::<Request>(frame) {
-            Ok(Request::Hello(hello)) if self.greeted.is_none() => self.greet(&hello),
+    pub(super) fn receive(&mut self, frame: &Frame) {
+        match wire::decode::<Request>(&frame.bytes) {
+            Ok(Request::Hello(hello)) if !self.greeted => self.greet(&hello),
             Ok(Request::Hello(_)) => {
                 self.send_away(Code::HelloExpected.error(None, "a second hello"));
             }
             Err(MessageError::Malformed(reason)) => {
                 self.send_away(Code::Malformed.error(None, reason));
             }
-            _ if self.greeted.is_none() => {
+            _ if !self.greeted => {
                 let message = "the first message must be a hello";
                 self.send_away(Code::HelloExpected.error(None, message));
             }
-            Ok(Request::Predict(request)) => self.predict(request, frame.len()),
+            Ok(Request::Predict(request)) => self.predict(request, frame),
             Ok(Request::Health(about)) => self.tell_health(&about),
             Ok(Request::Status(About { id, .. })) => {
                 let json = Text(report::status(&self.context));
@@ -74,8 +74,8 @@ impl Connection {
             ));
         }
         tracing::debug!(peer = %self.peer, client = %hello.client, "hello");
-        self.greeted = Some(hello.client.0.clone());
-        self.frames
+        self.greeted = true;
+        self.incoming
             .set_limit(self.context.settings.limits.frame_bytes);
         self.send(&Reply::Welcome(message::Welcome {
             version: wire::VERSION,
@@ -95,23 +95,20 @@ impl Connection {
         }));
     }
 
-    fn predict(&mut self, request: message::Predict, held_bytes: usize) {
+    fn predict(&mut self, request: message::Predict, frame: &Frame) {
         let id = request.id;
         if self.pending.values().any(|pending| pending.wanted.id == id) {
             // An error with this id could not be told from the other request's answer.
             let message = format!("id {id} belongs to a request that is not answered yet");
             return self.send_away(Code::InvalidRequest.error(None, message));
         }
-        if let Err(error) = self.admit(request, held_bytes) {
+        if let Err(error) = self.admit(request, frame) {
+            tracing::info!(outcome = %error.code, peer = %self.peer, "prediction not admitted");
             self.reject(error);
         }
     }
 
-    fn admit(
-        &mut self,
-        request: message::Predict,
-        held_bytes: usize,
-    ) -> Result<(), message::Error> {
+    fn admit(&mut self, request: message::Predict, frame: &Frame) -> Result<(), message::Error> {
         let id = request.id;
         if self.phase() != Phase::Serving {
             return Err(Code::GoingAway.error(Some(id), "the daemon stops; nothing was run"));
@@ -122,9 +119,8 @@ impl Connection {
             let message = format!("{most} requests of this connection are unanswered");
             return Err(Code::InvalidRequest.error(Some(id), message));
         }
-        let arrived = Instant::now();
-        let limit = Duration::from_millis(limits.deadline_ms.into());
-        let (task, wanted) = translate::task(request, held_bytes, &self.context.bundle, limit)?;
+        let longest = Duration::from_millis(limits.deadline_ms.into());
+        let (task, wanted) = translate::task(request, frame, &self.context.bundle, longest)?;
         let deadline = Instant::from_std(task.deadline);
         let ticket = self
             .context
@@ -137,7 +133,7 @@ impl Connection {
             Pending {
                 wanted,
                 deadline,
-                arrived,
+                arrived: frame.begun,
                 _ticket: ticket,
             },
         );
@@ -203,6 +199,7 @@ impl Connection {
     pub(super) fn send_away(&mut self, error: message::Error) {
         tracing::warn!(peer = %self.peer, code = %error.code, message = %error.message, "sent away");
         self.reject(error);
+        self.give_up();
         self.closing = true;
     }
 
@@ -225,7 +222,7 @@ impl Connection {
     }
 
     /// One line a request; nothing of the picture is in it.
-    fn log(&self, pending: &Pending, outcome: &str) {
+    pub(super) fn log(&self, pending: &Pending, outcome: &str) {
         tracing::info!(
             outcome,
             took_ms = pending.arrived.elapsed().as_millis(),

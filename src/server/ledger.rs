@@ -57,9 +57,11 @@ impl Ledger {
         }
     }
 
-    /// Counts an answer.
-    pub(super) fn count(&mut self, outcome: &str) {
-        *self.outcomes.entry(outcome.to_owned()).or_default() += 1;
+    /// Counts an answer, and tells the how many-th of its kind it is.
+    pub(super) fn count(&mut self, outcome: &str) -> u64 {
+        let count = self.outcomes.entry(outcome.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Counts a prediction and where its time went.

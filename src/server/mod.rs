@@ -5,7 +5,8 @@
 //!
 //! - [`socket`]: the folder, the lock and the listening socket.
 //! - [`peer`]: who may connect.
-//! - [`connection`]: one client: its data, and the task that moves it.
+//! - [`connection`]: one client: its data, and the task that moves it; [`incoming`] and
+//!   [`outgoing`] are its two directions, each with its bounds.
 //! - [`conversation`]: what is said on a connection.
 //! - [`translate`]: wire messages to tasks, answers to replies.
 //! - [`report`]: health, status and metrics.
@@ -13,20 +14,24 @@
 
 mod connection;
 mod conversation;
+mod incoming;
 mod ledger;
+mod outgoing;
 pub mod peer;
 mod report;
 pub mod socket;
 mod translate;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -35,6 +40,7 @@ use crate::lifecycle::signals::Signal;
 use crate::model::Bundle;
 use crate::wire::{self, Code, Reply, message};
 use connection::Connection;
+use incoming::Room;
 use ledger::Ledger;
 use peer::{Access, Peer};
 use socket::Socket;
@@ -75,9 +81,10 @@ struct Context {
     ledger: Mutex<Ledger>,
     connections: AtomicUsize,
     phase: watch::Sender<Phase>,
-    /// Bytes of large requests that are still arriving: as many as one request may have. A request
-    /// that finds no room stays in its socket until there is some.
-    arriving: Arc<Semaphore>,
+    /// What large requests share while they arrive: as many bytes as one request may have.
+    room: Arc<Room>,
+    /// Bytes of replies that clients have not taken.
+    unsent: Arc<AtomicUsize>,
 }
 
 impl Context {
@@ -85,6 +92,21 @@ impl Context {
         self.ledger
             .lock()
             .expect("no code panics with the ledger locked")
+    }
+
+    /// Says why and hangs up. A new socket always has room for one small frame.
+    fn refuse(&self, stream: &UnixStream, peer: &Peer, error: message::Error) {
+        let first = self.ledger().count(&error.code);
+        // A client that comes again and again shall not fill the log.
+        if first.is_power_of_two() {
+            let (code, message, times) = (&error.code, &error.message, first);
+            tracing::warn!(%peer, %code, %message, times, "refused a client");
+        }
+        let mut frame = BytesMut::new();
+        wire::encode(&Reply::Error(error), &mut frame);
+        if let Err(error) = stream.try_write(&frame) {
+            tracing::debug!(%error, "a refusal could not be sent");
+        }
     }
 }
 
@@ -106,7 +128,8 @@ impl Server {
         inference: Inference,
     ) -> Self {
         let context = Context {
-            arriving: Arc::new(Semaphore::new(settings.limits.frame_bytes as usize)),
+            room: Arc::new(Room::new(settings.limits.frame_bytes as usize)),
+            unsent: Arc::new(AtomicUsize::new(0)),
             settings,
             bundle,
             inference,
@@ -130,9 +153,10 @@ impl Server {
     pub async fn run(mut self, mut signals: UnboundedReceiver<Signal>) {
         self.serve(&mut signals).await;
         let grace = Instant::now() + self.context.settings.grace;
-        self.socket.remove();
-        tracing::info!(connections = self.clients.len(), "stopping");
         self.context.phase.send_replace(Phase::Draining);
+        self.socket.remove();
+        self.admit_the_last().await;
+        tracing::info!(connections = self.clients.len(), "stopping");
         tokio::select! {
             () = self.all_left() => {}
             () = tokio::time::sleep_until(grace) => tracing::warn!("the grace period is over"),
@@ -178,6 +202,20 @@ impl Server {
         }
     }
 
+    /// Takes in who had connected before the socket was gone, to tell them as well.
+    async fn admit_the_last(&mut self) {
+        let listener = &self.socket.listener;
+        let mut last = Vec::new();
+        while let Poll::Ready(Ok((stream, _))) =
+            poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
+        {
+            last.push(stream);
+        }
+        for stream in last {
+            self.admit(stream);
+        }
+    }
+
     async fn all_left(&mut self) {
         while self.clients.join_next().await.is_some() {}
     }
@@ -188,33 +226,18 @@ impl Server {
             Err(error) => return tracing::warn!(%error, "a peer has no credentials"),
         };
         let context = &self.context;
-        if let Err(reason) = context.access.admits(&peer) {
-            tracing::warn!(%peer, %reason, "refused a peer");
-            return self.refuse(&stream, Code::NotAllowed.error(None, reason));
-        }
         let most = context.settings.max_connections;
         if context.connections.load(Ordering::Relaxed) >= most {
-            tracing::warn!(%peer, most, "too many connections");
             let mut error = Code::TooManyConnections.error(
                 None,
                 format!("{most} connections are open, and no more are accepted"),
             );
             error.retry_after_ms = Some(1000);
-            return self.refuse(&stream, error);
+            return context.refuse(&stream, &peer, error);
         }
         context.connections.fetch_add(1, Ordering::Relaxed);
         let connection = Connection::new(stream, peer, Arc::clone(context));
         self.clients.spawn(connection.run());
-    }
-
-    /// Says why and hangs up. A new socket always has room for one small frame.
-    fn refuse(&self, stream: &UnixStream, error: message::Error) {
-        self.context.ledger().count(&error.code);
-        let mut frame = BytesMut::new();
-        wire::encode(&Reply::Error(error), &mut frame);
-        if let Err(error) = stream.try_write(&frame) {
-            tracing::debug!(%error, "a refusal could not be sent");
-        }
     }
 }
 

@@ -85,20 +85,28 @@ impl Access {
     /// Whether anybody but our own user and root may come: then the file mode must let them.
     #[must_use]
     pub fn has_guests(&self) -> bool {
-        self.users.len() > 2 || !self.groups.is_empty()
+        let own = geteuid().as_raw();
+        self.users.iter().any(|uid| ![own, 0].contains(uid)) || !self.groups.is_empty()
     }
 
     /// Admits `peer` or says why not.
     ///
+    /// Membership in groups is asked of the system's user database, which may be a server far away:
+    /// that happens beside the I/O thread.
+    ///
     /// # Errors
     ///
     /// A sentence for the peer and the log.
-    pub fn admits(&self, peer: &Peer) -> Result<(), String> {
-        let admitted = self.users.contains(&peer.uid)
-            || self.groups.contains(&peer.gid)
-            || (!self.groups.is_empty() && self.shares_group(peer));
-        if admitted {
+    pub async fn admits(&self, peer: &Peer) -> Result<(), String> {
+        if self.users.contains(&peer.uid) || self.groups.contains(&peer.gid) {
             return Ok(());
+        }
+        if !self.groups.is_empty() {
+            let (peer, groups) = (*peer, self.groups.clone());
+            let asked = tokio::task::spawn_blocking(move || shares_group(&peer, &groups));
+            if asked.await.unwrap_or(false) {
+                return Ok(());
+            }
         }
         Err(format!(
             "user {} may not use this dermald, which runs as user {}; \
@@ -107,18 +115,18 @@ impl Access {
             geteuid()
         ))
     }
+}
 
-    /// Whether the peer's user is a member of an admitted group, by the system's user database.
-    fn shares_group(&self, peer: &Peer) -> bool {
-        User::from_uid(Uid::from_raw(peer.uid))
-            .ok()
-            .flatten()
-            .and_then(|user| {
-                let name = CString::new(user.name).ok()?;
-                getgrouplist(&name, Gid::from_raw(peer.gid)).ok()
-            })
-            .is_some_and(|groups| groups.iter().any(|gid| self.groups.contains(&gid.as_raw())))
-    }
+/// Whether the peer's user is a member of one of `groups`.
+fn shares_group(peer: &Peer, groups: &[u32]) -> bool {
+    User::from_uid(Uid::from_raw(peer.uid))
+        .ok()
+        .flatten()
+        .and_then(|user| {
+            let name = CString::new(user.name).ok()?;
+            getgrouplist(&name, Gid::from_raw(peer.gid)).ok()
+        })
+        .is_some_and(|found| found.iter().any(|gid| groups.contains(&gid.as_raw())))
 }
 
 fn number(name: &str) -> Option<u32> {
@@ -145,15 +153,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn own_user_and_root_are_in_and_others_only_by_name_or_group() {
+    #[tokio::test]
+    async fn own_user_and_root_are_in_and_others_only_by_name_or_group() {
         let own = geteuid().as_raw();
         let access = Access::new(&["4242".into()], &["4343".into()]).expect("numbers");
         for (uid, gid) in [(own, 1), (0, 0), (4242, 1), (77, 4343)] {
-            assert_eq!(access.admits(&peer(uid, gid)), Ok(()), "{uid}:{gid}");
+            assert_eq!(access.admits(&peer(uid, gid)).await, Ok(()), "{uid}:{gid}");
         }
-        let refusal = access.admits(&peer(77, 78)).expect_err("a stranger");
+        let refusal = access.admits(&peer(77, 78)).await.expect_err("a stranger");
         assert!(refusal.contains("user 77 may not"), "{refusal}");
+    }
+
+    #[test]
+    fn naming_ourselves_or_root_lets_nobody_else_in() {
+        let own = geteuid().as_raw().to_string();
+        assert!(
+            !Access::new(&["0".into(), own], &[])
+                .expect("numbers")
+                .has_guests()
+        );
+        assert!(
+            Access::new(&["4242".into()], &[])
+                .expect("a number")
+                .has_guests()
+        );
+        assert!(
+            Access::new(&[], &["4343".into()])
+                .expect("a number")
+                .has_guests()
+        );
     }
 
     #[test]

@@ -8,11 +8,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
 use tokio::net::UnixListener;
 
@@ -89,15 +92,19 @@ impl Socket {
     ///
     /// Outside a tokio runtime.
     pub fn listen(path: &Path, guests: bool) -> Result<Self, SocketError> {
-        let folder = path
-            .parent()
-            .filter(|folder| *folder != Path::new("/"))
-            .ok_or_else(|| SocketError::Obstacle {
-                path: path.into(),
-                reason: "it needs a folder".into(),
-            })?;
+        let folder = folder_of(path)?;
         prepare_folder(folder, if guests { 0o711 } else { 0o700 })?;
         let lock = lock(path)?;
+        if guests {
+            let reached = || std::fs::symlink_metadata(folder).map(|found| found.mode() & 0o011);
+            if reached().map_err(system(folder, "looking at it"))? == 0 {
+                return Err(SocketError::Folder {
+                    folder: folder.into(),
+                    reason: "the users and groups that are allowed cannot enter it (chmod 711)"
+                        .into(),
+                });
+            }
+        }
         clear(path)?;
         let (listener, identity) = bind(path, if guests { 0o666 } else { 0o600 })?;
         Ok(Socket {
@@ -122,6 +129,23 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// The folder that the socket at `path` is to lie in.
+fn folder_of(path: &Path) -> Result<&Path, SocketError> {
+    let refuse = |reason: &str| SocketError::Obstacle {
+        path: path.into(),
+        reason: reason.into(),
+    };
+    let is_folder = path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/");
+    if is_folder {
+        return Err(refuse(
+            "this names a folder, expected the socket's own name",
+        ));
+    }
+    path.parent()
+        .filter(|folder| *folder != Path::new("/"))
+        .ok_or_else(|| refuse("it needs a folder"))
 }
 
 fn prepare_folder(folder: &Path, mode: u32) -> Result<(), SocketError> {
@@ -200,15 +224,24 @@ fn clear(path: &Path) -> Result<(), SocketError> {
             reason,
         });
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::Taken {
+    match knock(path) {
+        // A queue that is full is somebody's queue.
+        Ok(()) | Err(Errno::EAGAIN) => Err(SocketError::Taken {
             path: path.into(),
             pid: None,
         }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(system(path, "asking whether somebody listens")(error)),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(system(path, "asking whether somebody listens")(
+            errno.into(),
+        )),
     }
+}
+
+/// Connects and hangs up, without waiting for a listener that does not accept.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(probe.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 fn bind(path: &Path, mode: u32) -> Result<(UnixListener, (u64, u64)), SocketError> {
@@ -220,11 +253,20 @@ fn bind(path: &Path, mode: u32) -> Result<(UnixListener, (u64, u64)), SocketErro
         _ => {}
     }
     let listener = UnixListener::bind(&beside).map_err(system(&beside, "listening"))?;
-    std::fs::set_permissions(&beside, Permissions::from_mode(mode))
-        .map_err(system(&beside, "setting the mode"))?;
-    let made = std::fs::symlink_metadata(&beside).map_err(system(&beside, "looking at it"))?;
-    std::fs::rename(&beside, path).map_err(system(path, "putting it into place"))?;
-    Ok((listener, (made.dev(), made.ino())))
+    let placed = place(&beside, path, mode);
+    if placed.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    Ok((listener, placed?))
+}
+
+/// Gives the new socket its mode and its name; tells its device and inode.
+fn place(beside: &Path, path: &Path, mode: u32) -> Result<(u64, u64), SocketError> {
+    std::fs::set_permissions(beside, Permissions::from_mode(mode))
+        .map_err(system(beside, "setting the mode"))?;
+    let made = std::fs::symlink_metadata(beside).map_err(system(beside, "looking at it"))?;
+    std::fs::rename(beside, path).map_err(system(path, "putting it into place"))?;
+    Ok((made.dev(), made.ino()))
 }
 
 fn sibling(path: &Path, end: &str) -> PathBuf {
@@ -278,6 +320,24 @@ mod tests {
             Err(SocketError::Taken { pid: None, .. })
         ));
         assert!(path.exists());
+    }
+
+    #[test]
+    fn folder_that_guests_cannot_enter_is_refused() {
+        let folder = folder();
+        let path = folder.path().join("own/s.sock");
+        drop(listen(&path).expect("without guests"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        let _guard = runtime.enter();
+        let message = Socket::listen(&path, true).expect_err("0700").to_string();
+        assert!(message.contains("cannot enter it (chmod 711)"), "{message}");
+        for name in ["own/", "own/.."] {
+            let refused = listen(&folder.path().join(name)).expect_err("a folder");
+            assert!(refused.to_string().contains("names a folder"), "{refused}");
+        }
     }
 
     #[test]

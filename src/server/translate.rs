@@ -1,10 +1,11 @@
 //! Wire messages to tasks, and answers to replies. Everything that a client may choose is checked
 //! here, once; behind it, values cannot be wrong.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::incoming::Frame;
 use crate::image::{self, PictureError};
 use crate::inference::engine::{LoadError, RunError};
 use crate::inference::{Answer, Explain, Failure, Priority, Task, Timings};
@@ -40,12 +41,13 @@ pub(super) struct Wanted {
 
 /// Checks a request and splits it into the work and what is needed for its reply.
 ///
-/// `held_bytes` is the length of the frame that the request came in, `limit` the longest deadline.
+/// `frame` is what the request came in, `longest` the longest time that it may take from its first
+/// byte on.
 pub(super) fn task(
     request: message::Predict,
-    held_bytes: usize,
+    frame: &Frame,
     bundle: &Bundle,
-    limit: Duration,
+    longest: Duration,
 ) -> Result<(Task, Wanted), message::Error> {
     let id = request.id;
     let invalid = |message: String| Code::InvalidRequest.error(Some(id), message);
@@ -59,16 +61,16 @@ pub(super) fn task(
     let explain = explain(&request.explain).map_err(invalid)?;
     let asked = Duration::from_millis(request.deadline_ms.into());
     let deadline = if asked.is_zero() {
-        limit
+        longest
     } else {
-        asked.min(limit)
+        asked.min(longest)
     };
     let task = Task {
         picture: request.picture.0,
-        held_bytes,
+        held_bytes: frame.bytes.len(),
         target: request.target,
         explain,
-        deadline: Instant::now() + deadline,
+        deadline: (frame.begun + deadline).into_std(),
         priority: match request.priority {
             message::Priority::Interactive => Priority::Interactive,
             message::Priority::Batch => Priority::Batch,
