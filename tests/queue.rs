@@ -211,3 +211,36 @@ fn hup_kills_nothing_and_changes_nothing() {
     assert_eq!(&*prediction.labels.0[0].name, "green");
     assert!(daemon.log().contains("SIGHUP"), "{}", daemon.log());
 }
+
+#[test]
+fn client_that_was_not_accepted_yet_is_told_that_the_daemon_stops() {
+    let mut daemon = Daemon::start("nchw", &[]);
+    daemon.signal("STOP");
+    let mut late = daemon.connect_raw();
+    late.send(&support::hello(1, 1));
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    let told = std::iter::from_fn(|| late.receive()).last();
+    assert!(matches!(told, Some(Reply::GoingAway(_))), "{told:?}");
+    assert!(daemon.wait().success());
+}
+
+#[test]
+fn runtime_speaks_through_our_log_and_a_stopped_run_is_no_error_of_its() {
+    let daemon = Daemon::start("slow", &["--log-format", "json", "--log-level", "debug"]);
+    let mut connection = daemon.connect();
+    connection.send(&slow_request(1, 0));
+    daemon.until("a run", |status| status["queue"]["running"] == true);
+    daemon.until("the model", |status| status["model"]["loaded"] == true);
+    drop(connection);
+    daemon.until("the end of the run", |status| {
+        status["queue"]["running"] == false
+    });
+    let log = daemon.log();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    assert!(lines.iter().all(|line| line["level"] != "ERROR"), "{log}");
+    assert!(log.contains("terminate flag"), "{log}");
+}
