@@ -1,11 +1,12 @@
 //! The table of settings: one row each, for file, environment, flags, help and error messages.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use bytesize::ByteSize;
 
-use super::{Config, LogFormat, WaitPolicy};
+use super::Config;
+use super::values::{
+    existing, list, log_format, path, show_size, show_time, size, socket, time, wait_policy, whole,
+    yes_no,
+};
 
 /// One setting.
 pub struct Key {
@@ -341,7 +342,7 @@ pub fn hint(wrong: &str) -> String {
     KEYS.iter()
         .map(|row| {
             (
-                distance(row.name, &wrong.to_lowercase().replace('-', "_")),
+                strsim::levenshtein(row.name, &wrong.to_lowercase().replace('-', "_")),
                 row.name,
             )
         })
@@ -349,100 +350,4 @@ pub fn hint(wrong: &str) -> String {
         .filter(|(distance, name)| *distance <= name.len() / 2)
         .map(|(_, name)| format!("; did you mean {name}?"))
         .unwrap_or_default()
-}
-
-/// Levenshtein's distance, for names of a few letters.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// `sun_path` holds 108 bytes with its terminator; the rest is for the name that the socket has
-/// while it is made.
-fn socket(value: &str) -> Option<PathBuf> {
-    (value.starts_with('/') && value.len() <= 100).then(|| value.into())
-}
-
-fn existing(value: &str) -> Option<PathBuf> {
-    (!value.is_empty()).then(|| value.into())
-}
-
-fn whole<T: std::str::FromStr + PartialOrd>(value: &str, least: T, most: T) -> Option<T> {
-    let number = value.parse().ok()?;
-    (least..=most).contains(&number).then_some(number)
-}
-
-fn yes_no(value: &str) -> Option<bool> {
-    match value.to_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
-    }
-}
-
-fn size(value: &str, most: ByteSize) -> Option<ByteSize> {
-    let size = value.parse().ok()?;
-    (ByteSize::kib(64)..=most).contains(&size).then_some(size)
-}
-
-/// Without rounding, unlike the type's own text.
-fn show_size(size: ByteSize) -> String {
-    let bytes = size.as_u64();
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    units
-        .into_iter()
-        .find(|(unit, _)| bytes.is_multiple_of(*unit))
-        .map_or_else(
-            || format!("{bytes}B"),
-            |(unit, name)| format!("{}{name}", bytes / unit),
-        )
-}
-
-fn time(value: &str) -> Option<Duration> {
-    let time = humantime::parse_duration(value).ok()?;
-    (Duration::from_millis(1)..=Duration::from_secs(3600))
-        .contains(&time)
-        .then_some(time)
-}
-
-fn show_time(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
-}
-
-fn list(value: &str) -> Vec<String> {
-    let items = value
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
-    items.map(ToOwned::to_owned).collect()
-}
-
-fn path(path: Option<&PathBuf>) -> String {
-    path.map(|path| path.display().to_string())
-        .unwrap_or_default()
-}
-
-fn wait_policy(value: &str) -> Option<WaitPolicy> {
-    match value.to_lowercase().as_str() {
-        "passive" => Some(WaitPolicy::Passive),
-        "active" => Some(WaitPolicy::Active),
-        _ => None,
-    }
-}
-
-fn log_format(value: &str) -> Option<LogFormat> {
-    match value.to_lowercase().as_str() {
-        "auto" => Some(LogFormat::Auto),
-        "json" => Some(LogFormat::Json),
-        _ => None,
-    }
 }

@@ -1,0 +1,94 @@
+//! Values as text: how each kind of setting is read, and how it is shown so that it is read back.
+//! `None` means that a text has not the accepted form.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::{LogFormat, WaitPolicy};
+
+/// `sun_path` holds 108 bytes with its terminator; the rest is for the name that the socket has
+/// while it is made.
+pub(super) fn socket(value: &str) -> Option<PathBuf> {
+    (value.starts_with('/') && value.len() <= 100).then(|| value.into())
+}
+
+pub(super) fn existing(value: &str) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| value.into())
+}
+
+pub(super) fn whole<T: std::str::FromStr + PartialOrd>(
+    value: &str,
+    least: T,
+    most: T,
+) -> Option<T> {
+    let number = value.parse().ok()?;
+    (least..=most).contains(&number).then_some(number)
+}
+
+pub(super) fn yes_no(value: &str) -> Option<bool> {
+    match value.to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn size(value: &str, most: ByteSize) -> Option<ByteSize> {
+    let size = value.parse().ok()?;
+    (ByteSize::kib(64)..=most).contains(&size).then_some(size)
+}
+
+/// Without rounding, unlike the type's own text.
+pub(super) fn show_size(size: ByteSize) -> String {
+    let bytes = size.as_u64();
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    units
+        .into_iter()
+        .find(|(unit, _)| bytes.is_multiple_of(*unit))
+        .map_or_else(
+            || format!("{bytes}B"),
+            |(unit, name)| format!("{}{name}", bytes / unit),
+        )
+}
+
+pub(super) fn time(value: &str) -> Option<Duration> {
+    let time = humantime::parse_duration(value).ok()?;
+    (Duration::from_millis(1)..=Duration::from_secs(3600))
+        .contains(&time)
+        .then_some(time)
+}
+
+pub(super) fn show_time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+pub(super) fn list(value: &str) -> Vec<String> {
+    let items = value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
+    items.map(ToOwned::to_owned).collect()
+}
+
+pub(super) fn path(path: Option<&PathBuf>) -> String {
+    path.map(|path| path.display().to_string())
+        .unwrap_or_default()
+}
+
+pub(super) fn wait_policy(value: &str) -> Option<WaitPolicy> {
+    match value.to_lowercase().as_str() {
+        "passive" => Some(WaitPolicy::Passive),
+        "active" => Some(WaitPolicy::Active),
+        _ => None,
+    }
+}
+
+pub(super) fn log_format(value: &str) -> Option<LogFormat> {
+    match value.to_lowercase().as_str() {
+        "auto" => Some(LogFormat::Auto),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
