@@ -22,10 +22,8 @@ mod report;
 pub mod socket;
 mod translate;
 
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -33,7 +31,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::inference::Inference;
 use crate::lifecycle::signals::Signal;
@@ -47,6 +45,9 @@ use socket::Socket;
 
 /// How long connections may take to say good-bye once everything else is over.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long is looked for connections that came before the socket was gone.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// What the server is told at its start.
 #[derive(Clone, Debug)]
@@ -163,10 +164,7 @@ impl Server {
             () = told_to_stop(&mut signals) => tracing::warn!("told to stop a second time"),
         }
         self.context.phase.send_replace(Phase::Closing);
-        if tokio::time::timeout(FAREWELL, self.all_left())
-            .await
-            .is_err()
-        {
+        if timeout(FAREWELL, self.all_left()).await.is_err() {
             tracing::warn!(
                 connections = self.clients.len(),
                 "clients did not read their good-bye"
@@ -204,14 +202,8 @@ impl Server {
 
     /// Takes in who had connected before the socket was gone, to tell them as well.
     async fn admit_the_last(&mut self) {
-        let listener = &self.socket.listener;
-        let mut last = Vec::new();
-        while let Poll::Ready(Ok((stream, _))) =
-            poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
-        {
-            last.push(stream);
-        }
-        for stream in last {
+        // Not a look without waiting: the runtime must ask the kernel once before it knows of them.
+        while let Ok(Ok((stream, _))) = timeout(LAST_LOOK, self.socket.listener.accept()).await {
             self.admit(stream);
         }
     }
