@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::unistd::geteuid;
 use tokio::net::UnixListener;
+
+use crate::lifecycle::trust;
 
 /// A listening socket that is ours.
 #[derive(Debug)]
@@ -158,23 +159,12 @@ fn prepare_folder(folder: &Path, mode: u32) -> Result<(), SocketError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(system(folder, "making the folder")(error)),
     }
-    let found = std::fs::symlink_metadata(folder).map_err(system(folder, "looking at it"))?;
-    let own = geteuid().as_raw();
-    let reason = if found.is_symlink() {
-        "it is a symbolic link".into()
-    } else if !found.is_dir() {
-        "it is no folder".into()
-    } else if found.uid() != own && found.uid() != 0 {
-        format!("it belongs to user {}, and we are user {own}", found.uid())
-    } else if found.mode() & 0o022 != 0 {
-        format!("others may write in it (mode {:o})", found.mode() & 0o7777)
-    } else {
-        return Ok(());
-    };
-    Err(SocketError::Folder {
-        folder: folder.into(),
-        reason,
-    })
+    trust::folder(folder)
+        .map_err(system(folder, "looking at it"))?
+        .map_err(|reason| SocketError::Folder {
+            folder: folder.into(),
+            reason,
+        })
 }
 
 /// Takes the lock beside the socket, and leaves our process id in it for whoever finds it taken.
