@@ -3,8 +3,9 @@
 //! Unknown keys are errors: a misspelt `mean` would otherwise cost accuracy and say nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The only form of a manifest that there is so far.
 pub const SCHEMA: u32 = 1;
@@ -32,6 +33,9 @@ pub struct Manifest {
     pub origin: String,
     /// Under which licence the weights may be used.
     pub licence: String,
+    /// What the weights are stored as.
+    #[serde(default)]
+    pub precision: Precision,
     /// What is shown with every answer, by language.
     #[serde(default)]
     pub notice: Translations,
@@ -45,6 +49,29 @@ pub struct Manifest {
     pub gradcam: Option<GradCam>,
     /// The classes, in output order.
     pub labels: Labels,
+}
+
+/// What the weights are stored as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    Float32,
+    /// 16-bit floats: half as large to carry about, widened to 32 bits by the preparation.
+    Float16,
+    /// 8-bit integers: faster, but sums of products may saturate on a CPU without VNNI.
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Precision::Float32 => "float32",
+            Precision::Float16 => "float16",
+            Precision::Int8 => "int8",
+        })
+    }
 }
 
 /// What the model takes: one picture, as `float32` of shape `[1, height, width, 3]` (`NHWC`) or
@@ -141,7 +168,7 @@ pub enum Activation {
     None,
 }
 
-/// Grad-CAM (Selvaraju et al. 2017), computed by the graph itself.
+/// A heatmap of where the model looked, computed by the graph itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GradCam {
@@ -154,6 +181,20 @@ pub struct GradCam {
     pub layer: String,
     /// Which score was differentiated: `softmax` or `logit`.
     pub score: Score,
+    /// How the gradient weights the activations.
+    #[serde(default)]
+    pub method: Method,
+}
+
+/// How a gradient becomes a heatmap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Each channel is weighted by the mean of its gradient (Selvaraju et al. 2017).
+    #[default]
+    GradCam,
+    /// Each value is weighted by its own gradient (HiResCAM, Draelos and Carin 2020).
+    HiResCam,
 }
 
 /// The score whose gradient weights the channels. The two give different maps.
@@ -299,6 +340,16 @@ mod tests {
                 "\"two\" stands there twice",
             ),
             ("resize =", "resise =", "resise"),
+            (
+                "schema = 1",
+                "schema = 1\nprecision = \"int4\"",
+                "unknown variant `int4`",
+            ),
+            (
+                "[gradcam]",
+                "[gradcam]\nmethod = \"cam\"",
+                "unknown variant `cam`",
+            ),
             ("\"model.onnx\"", "\"../model.onnx\"", "plain name"),
             ("0011", "zz11", "64 hexadecimal digits"),
         ];
@@ -308,6 +359,21 @@ mod tests {
             let message = Manifest::parse(&text).expect_err("the mistake must be found");
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn precision_and_method_have_defaults() {
+        let parse = |text: &str| Manifest::parse(text).expect("a good manifest");
+        let method = |manifest: &Manifest| manifest.gradcam.as_ref().map(|cam| cam.method);
+        let plain = parse(DEMO);
+        assert_eq!(plain.precision, Precision::Float32);
+        assert_eq!(method(&plain), Some(Method::GradCam));
+        let named = DEMO
+            .replacen("schema = 1", "schema = 1\nprecision = \"int8\"", 1)
+            .replacen("[gradcam]", "[gradcam]\nmethod = \"hirescam\"", 1);
+        let named = parse(&named);
+        assert_eq!(named.precision.to_string(), "int8");
+        assert_eq!(method(&named), Some(Method::HiResCam));
     }
 
     #[test]

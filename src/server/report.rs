@@ -50,7 +50,9 @@ pub(super) fn status(context: &Context) -> String {
             "licence": manifest.licence,
             "notice": manifest.notice,
             "loaded": context.inference.model_state() == ModelState::Loaded,
+            "precision": manifest.precision,
             "explains": manifest.gradcam.is_some(),
+            "method": manifest.gradcam.as_ref().map(|gradcam| gradcam.method),
             "input": { "width": manifest.input.width, "height": manifest.input.height },
             "labels": manifest.labels.0.iter()
                 .map(|label| json!({ "name": label.name, "titles": label.titles }))
