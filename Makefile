@@ -13,6 +13,8 @@ BUNDLES := target/test-bundles/.made
 # Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
 # Asked anew for every recipe (make's own wildcard remembers a folder as it was before `setup`).
 export ORT_DYLIB_PATH = $(shell find $(CURDIR)/$(VENV) -name 'libonnxruntime.so*' 2>/dev/null | head -n 1)
+# Prepared models of tests and demonstration do not belong into anybody's home.
+export DERMALD_CACHE = $(CURDIR)/target/test-cache
 
 .PHONY: help
 help: ## Show this list

@@ -11,6 +11,7 @@ use crate::config::{Config, Loaded, LogFormat, WaitPolicy, environment};
 use crate::image::PictureLimits;
 use crate::inference::{self, Inference, QueueLimits};
 use crate::lifecycle::{limits, memory::Memory, signals};
+use crate::model::prepared::Cache;
 use crate::model::{Bundle, BundleError};
 use crate::server::peer::{Access, UnknownName};
 use crate::server::socket::{Socket, SocketError};
@@ -116,7 +117,7 @@ pub fn serve(loaded: &Loaded) -> Result<(), StartError> {
 
 fn open_bundle(loaded: &Loaded) -> Result<Bundle, StartError> {
     let folder = loaded.config.bundle.as_ref().ok_or(StartError::NoBundle)?;
-    let bundle = Bundle::open(folder)?;
+    let bundle = Cache::new(&loaded.config.cache).open(folder)?;
     let (width, height) = (bundle.manifest.input.width, bundle.manifest.input.height);
     match loaded.config.image_size {
         Some(wanted) if (wanted, wanted) != (width, height) => Err(StartError::ImageSize {
@@ -151,9 +152,12 @@ fn warn_of_oddities(config: &Config) {
     }
 }
 
-fn inference_settings(config: &Config, bundle: Arc<Bundle>) -> inference::Settings {
+/// What the inference thread is told.
+#[must_use]
+pub fn inference_settings(config: &Config, bundle: Arc<Bundle>) -> inference::Settings {
     inference::Settings {
         bundle,
+        cache: Cache::new(&config.cache),
         library: config.onnxruntime.clone(),
         threads: config.threads,
         spin: config.wait_policy == WaitPolicy::Active,

@@ -12,8 +12,8 @@
 //! inference       one thread that owns the ONNX session, fed by a bounded queue
 //! image           pictures: file to tensor, heatmap to overlay
 //! config          settings and their origins     (knows no sibling)
-//! model           the bundle and its manifest    (knows no sibling)
-//! lifecycle       signals, memory                (knows no sibling)
+//! model           the bundle, the prepared copy  (knows whose files lifecycle trusts)
+//! lifecycle       signals, memory, trust         (knows no sibling)
 //! wire            bytes                          (knows no sibling)
 //! ```
 //!
@@ -24,11 +24,19 @@
 //! decode and resize it, runs the model, has the overlay rendered, and sends the answer back to the
 //! connection, which encodes and writes it.
 //!
+//! # The way of a model
+//!
+//! A bundle is portable, and what runs is not: before the first picture, a child process
+//! (`dermald prepare`, which [`inference::preparation`] starts when nobody ran it before) checks the
+//! bundle, optimises its graph for this CPU, tries it on the bundle's own pictures and puts it into a
+//! cache. The daemon maps that copy; its memory never holds the optimiser's.
+//!
 //! # What is not here
 //!
 //! No HTTP, no TLS, no network: the socket is a Unix socket, and who may use it is decided by the
 //! kernel's word on who is at the other end. No Python. No knowledge of Django: that is
-//! `python-client/`. No training and no conversion: that is `models/`. Nothing is stored.
+//! `python-client/`. No training and no conversion: that is `models/`. Nothing is stored but prepared
+//! models.
 
 pub mod cli;
 pub mod client;

@@ -233,3 +233,24 @@ fn configuration_is_printed_with_its_origins_and_can_be_used_as_a_file() {
     assert_eq!(code, 0, "{again}");
     assert!(again.contains("threads = \"2\""), "{again}");
 }
+
+#[test]
+fn default_cache_is_the_users_own() {
+    let cache = |variables: &[(&str, &str)]| {
+        let (code, text) = run(&["config"], |command| {
+            command.env_remove("DERMALD_CACHE");
+            command.envs(variables.iter().copied());
+        });
+        assert_eq!(code, 0, "{text}");
+        let line = text.lines().find(|line| line.starts_with("cache"));
+        let line = line.expect("a line").to_owned();
+        line.split('"').nth(1).expect("a quoted path").to_owned()
+    };
+    assert_eq!(cache(&[("HOME", "/home/a")]), "/home/a/.cache/dermald");
+    let both = [("HOME", "/home/a"), ("XDG_CACHE_HOME", "/mnt/b")];
+    assert_eq!(cache(&both), "/mnt/b/dermald");
+    // The specification tells to ignore a relative one.
+    let relative = [("HOME", "/home/a"), ("XDG_CACHE_HOME", "b")];
+    assert_eq!(cache(&relative), "/home/a/.cache/dermald");
+    assert!(cache(&[]).starts_with("/var/tmp/dermald-"));
+}

@@ -1,12 +1,13 @@
 //! The command line: arguments, and one file for each command.
 //!
 //! Exit codes: 0 it worked, 1 it did not, 2 wrong arguments. `dermald health` tells more with them,
-//! see [`health`].
+//! see [`health`], and `dermald prepare`, see [`prepare`].
 
 mod ask;
 mod config;
 mod health;
 mod predict;
+mod prepare;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
+        Some(("prepare", arguments)) => return prepare::run(arguments),
         Some(("predict", arguments)) => predict::run(arguments),
         Some(("health", arguments)) => return health::run(arguments),
         Some(("status", arguments)) => ask::status(arguments),
@@ -61,6 +63,7 @@ pub fn command() -> Command {
         .subcommand(with_settings(
             Command::new("serve").about("Serve a model bundle until TERM or INT"),
         ))
+        .subcommand(prepare::command())
         .subcommand(with_socket(predict::command()))
         .subcommand(with_socket(health::command()))
         .subcommand(with_socket(

@@ -27,6 +27,23 @@ pub fn config_file() -> Option<PathBuf> {
     text(FILE_VARIABLE).map(PathBuf::from)
 }
 
+/// Where programs of this user keep what can be made again: by the XDG base directory
+/// specification, or in a folder of the user's own under `/var/tmp` where there is no home.
+#[must_use]
+pub fn cache_folder() -> PathBuf {
+    let absolute = |variable| {
+        text(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map_or_else(
+            || format!("/var/tmp/dermald-{}", nix::unistd::geteuid()).into(),
+            |folder| folder.join("dermald"),
+        )
+}
+
 /// Variables that look like settings of ours but are none, each with a hint.
 #[must_use]
 pub fn unknown() -> Vec<String> {

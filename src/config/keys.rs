@@ -4,8 +4,8 @@ use bytesize::ByteSize;
 
 use super::Config;
 use super::values::{
-    existing, list, log_format, path, show_size, show_time, size, socket, time, wait_policy, whole,
-    yes_no,
+    absolute, existing, list, log_format, path, show_size, show_time, size, socket, time,
+    wait_policy, whole, yes_no,
 };
 
 /// One setting.
@@ -77,6 +77,19 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         |c| path(c.bundle.as_ref())
+    ),
+    key!(
+        "cache",
+        "DERMALD_CACHE",
+        None,
+        "FOLDER",
+        "an absolute path",
+        "Where models lie that were optimised for this CPU; made when it is missing",
+        |c, v| {
+            c.cache = absolute(v)?;
+            Some(())
+        },
+        |c| path(Some(&c.cache))
     ),
     key!(
         "onnxruntime",

@@ -54,6 +54,19 @@ pub fn load_socket(file: Option<&Path>, flags: Vec<Given>) -> Result<PathBuf, Co
     Ok(loaded.config.socket)
 }
 
+/// Lays flags over the defaults, and nothing else, for a process that another one of ours starts with
+/// all that it needs.
+///
+/// # Errors
+///
+/// [`ConfigError`] for a flag.
+pub fn load_flags(flags: Vec<Given>) -> Result<Loaded, ConfigError> {
+    resolve(
+        &flags.into_iter().fold(Figment::new(), Figment::merge),
+        |_| true,
+    )
+}
+
 fn layers(file: Option<&Path>, flags: Vec<Given>) -> Result<Figment, ConfigError> {
     let mut figment = Figment::new();
     let named = file.map(Path::to_owned).or_else(environment::config_file);

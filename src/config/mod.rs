@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 pub use keys::{KEYS, Key};
-pub use layers::{Given, load, load_socket};
+pub use layers::{Given, load, load_flags, load_socket};
 
 /// Read when it is there and no other file is named.
 pub const DEFAULT_FILE: &str = "/etc/dermald/dermald.toml";
@@ -31,6 +31,7 @@ pub const DEFAULT_FILE: &str = "/etc/dermald/dermald.toml";
 pub struct Config {
     pub socket: PathBuf,
     pub bundle: Option<PathBuf>,
+    pub cache: PathBuf,
     pub onnxruntime: Option<PathBuf>,
     pub threads: usize,
     pub wait_policy: WaitPolicy,
@@ -75,6 +76,7 @@ impl Default for Config {
         Config {
             socket: "/dev/shm/dermald/dermald.sock".into(),
             bundle: None,
+            cache: environment::cache_folder(),
             onnxruntime: None,
             threads: 1,
             wait_policy: WaitPolicy::Passive,

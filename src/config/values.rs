@@ -14,6 +14,10 @@ pub(super) fn socket(value: &str) -> Option<PathBuf> {
     (value.starts_with('/') && value.len() <= 100).then(|| value.into())
 }
 
+pub(super) fn absolute(value: &str) -> Option<PathBuf> {
+    value.starts_with('/').then(|| value.into())
+}
+
 pub(super) fn existing(value: &str) -> Option<PathBuf> {
     (!value.is_empty()).then(|| value.into())
 }

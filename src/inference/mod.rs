@@ -10,14 +10,18 @@
 //! - [`interrupt`]: how a job that nobody waits for any more is stopped, also in the middle.
 //! - [`worker`]: the thread.
 //! - [`engine`]: the ONNX session; [`contract`] holds it against the manifest.
+//! - [`preparation`]: optimises a graph for this CPU, in a process of its own.
+//! - `trial`: the self-test of a bundle, and how long a run takes.
 //! - [`runtime`]: finding and loading ONNX Runtime's library.
 
 pub mod contract;
 pub mod engine;
 pub mod interrupt;
 pub mod job;
+pub mod preparation;
 pub mod queue;
 pub mod runtime;
+mod trial;
 mod worker;
 
 use std::path::PathBuf;
@@ -28,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use crate::image::PictureLimits;
 use crate::model::Bundle;
+use crate::model::prepared::Cache;
 use interrupt::Interrupt;
 pub use job::{Answer, Explain, Failure, Finished, Job, JobId, Outcome, Priority, Task, Timings};
 use queue::Queue;
@@ -41,6 +46,8 @@ const PARTING: Duration = Duration::from_secs(3);
 pub struct Settings {
     /// The model.
     pub bundle: Arc<Bundle>,
+    /// Where prepared models lie.
+    pub cache: Cache,
     /// ONNX Runtime's library, when it was named.
     pub library: Option<PathBuf>,
     /// Threads inside one operator.
@@ -63,7 +70,10 @@ pub enum ModelState {
     /// It is being loaded.
     Loading,
     /// It is in memory.
-    Loaded,
+    Loaded {
+        /// Whether it is a copy that was optimised for this CPU.
+        prepared: bool,
+    },
     /// It could not be loaded; the next request tries again.
     Failed(String),
 }

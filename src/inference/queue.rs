@@ -125,6 +125,10 @@ impl Queue {
         self.bytes = 0;
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     pub(super) fn load(&self) -> Load {
         Load {
             waiting: self.waiting(),

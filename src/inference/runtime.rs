@@ -9,6 +9,43 @@ use std::sync::Arc;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use crate::model::prepared::Host;
+
+/// ONNX Runtime, loaded. A process can have one.
+#[derive(Debug)]
+pub struct Runtime {
+    /// What sessions live in.
+    pub(super) environment: Environment,
+    /// Where it was found.
+    pub(super) library: PathBuf,
+}
+
+impl Runtime {
+    /// Finds and loads the library.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`].
+    pub fn start(named: Option<&Path>) -> Result<Self, RuntimeError> {
+        let library = find(named)?;
+        let environment = load(&library)?;
+        Ok(Runtime {
+            environment,
+            library,
+        })
+    }
+
+    /// What a graph that is prepared here and now is good for. The build names a commit, the file a
+    /// version.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let library = self.library.canonicalize();
+        let library = library.as_ref().unwrap_or(&self.library);
+        let name = library.file_name().unwrap_or_default().to_string_lossy();
+        Host::with_runtime(&format!("{name}, {}", ort::info()))
+    }
+}
+
 /// The oldest ONNX Runtime that is accepted; the same number as the `api-24` feature of `ort`.
 pub const OLDEST: &str = "1.24";
 

@@ -9,20 +9,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ort::environment::Environment;
 
 use super::engine::{Engine, LoadError, RunError};
 use super::interrupt::Interrupt;
+use super::preparation;
 use super::queue::Next;
-use super::runtime;
+use super::runtime::Runtime;
 use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
 use crate::image::{self, Heatmap, Overlay, Pixels};
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
     settings: Settings,
-    /// Made once: ONNX Runtime has one environment a process.
-    environment: Option<Environment>,
+    /// Loaded once: a process has one.
+    runtime: Option<Runtime>,
     engine: Option<Engine>,
 }
 
@@ -38,7 +38,7 @@ impl Worker {
         Worker {
             shared,
             settings,
-            environment: None,
+            runtime: None,
             engine: None,
         }
     }
@@ -186,12 +186,14 @@ impl Worker {
         self.shared.set_state(ModelState::Loading);
         let started = Instant::now();
         match self.open() {
-            Ok(engine) => {
+            Ok((engine, prepared)) => {
                 self.engine = Some(engine);
-                self.shared.set_state(ModelState::Loaded);
-                tracing::info!(took_ms = started.elapsed().as_millis(), "model loaded");
+                self.shared.set_state(ModelState::Loaded { prepared });
+                let took_ms = started.elapsed().as_millis();
+                tracing::info!(took_ms, prepared, "model loaded");
                 Ok(())
             }
+            Err(LoadError::Stopping) => Err(LoadError::Stopping),
             Err(error) => {
                 tracing::error!(%error, "the model could not be loaded");
                 self.shared.set_state(ModelState::Failed(error.to_string()));
@@ -200,13 +202,13 @@ impl Worker {
         }
     }
 
-    fn open(&mut self) -> Result<Engine, LoadError> {
-        if self.environment.is_none() {
-            let library = runtime::find(self.settings.library.as_deref())?;
-            self.environment = Some(runtime::load(&library)?);
+    /// The engine, and whether it runs a prepared copy.
+    fn open(&mut self) -> Result<(Engine, bool), LoadError> {
+        if self.runtime.is_none() {
+            self.runtime = Some(Runtime::start(self.settings.library.as_deref())?);
         }
-        let environment = self.environment.as_ref().expect("it was made just above");
-        Engine::load(environment, &self.settings)
+        let runtime = self.runtime.as_ref().expect("it was loaded just above");
+        preparation::load(runtime, &self.settings, || !self.shared.queue().is_closed())
     }
 }
 

@@ -6,9 +6,11 @@
 //! - [`limits`]: how many descriptors we may have.
 //! - [`signals`]: signals as messages.
 //! - [`memory`]: what the process holds, by kind.
+//! - [`parent`]: not outliving the process that started us.
 //! - [`trust`]: whose files we rely on.
 
 pub mod limits;
 pub mod memory;
+pub mod parent;
 pub mod signals;
 pub mod trust;

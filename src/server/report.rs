@@ -24,7 +24,11 @@ pub(super) fn health(context: &Context) -> (&'static str, String) {
     match context.inference.model_state() {
         ModelState::Unloaded => ("ready", "the model is loaded at the first request".into()),
         ModelState::Loading => ("starting", "the model is being loaded".into()),
-        ModelState::Loaded => ("ready", "the model is loaded".into()),
+        ModelState::Loaded { prepared: true } => ("ready", "the model is loaded".into()),
+        ModelState::Loaded { prepared: false } => (
+            "ready",
+            "the model is loaded, but not prepared for this CPU; the log says why".into(),
+        ),
         ModelState::Failed(reason) => ("failed", reason),
     }
 }
@@ -49,7 +53,8 @@ pub(super) fn status(context: &Context) -> String {
             "origin": manifest.origin,
             "licence": manifest.licence,
             "notice": manifest.notice,
-            "loaded": context.inference.model_state() == ModelState::Loaded,
+            "loaded": is_loaded(context),
+            "prepared": context.inference.model_state() == ModelState::Loaded { prepared: true },
             "precision": manifest.precision,
             "explains": manifest.gradcam.is_some(),
             "method": manifest.gradcam.as_ref().map(|gradcam| gradcam.method),
@@ -70,6 +75,10 @@ pub(super) fn status(context: &Context) -> String {
         "outcomes": ledger.outcomes,
     })
     .to_string()
+}
+
+fn is_loaded(context: &Context) -> bool {
+    matches!(context.inference.model_state(), ModelState::Loaded { .. })
 }
 
 /// The OpenMetrics text of a metrics reply.
@@ -113,7 +122,7 @@ impl Snapshot {
             load: context.inference.load(),
             memory: Memory::read(),
             connections: context.connections.load(Ordering::Relaxed),
-            loaded: context.inference.model_state() == ModelState::Loaded,
+            loaded: is_loaded(context),
             model: [
                 ("name", manifest.name.clone()),
                 ("version", manifest.version.clone()),

@@ -1,21 +1,26 @@
 """Writes tiny bundles for the tests: `python tests/bundles/make.py OUT`.
 
-Needs numpy, onnx and the package under `models/` (installed, or found beside this file). Each
-bundle is a folder of OUT with `model.onnx` and `manifest.toml`; the same versions write the same
-bytes.
+Needs numpy, onnx, pillow and the package under `models/` (installed, or found beside this file).
+Each bundle is a folder of OUT with `model.onnx` and `manifest.toml`; the same versions write the
+same bytes.
 
-| bundle         | what it is                                                                    |
-|----------------|-------------------------------------------------------------------------------|
-| slow           | the demonstration's contract; one run takes about 8 s on one core             |
-| no-gradcam     | no heatmap output, no class input, no [gradcam] table                         |
-| nchw           | NCHW, 64 wide and 48 high, with mean and std; its answers can be worked out   |
-| wrong-hash     | the hash of model.onnx in [files] is that of another file                     |
-| wrong-width    | three labels, but the output has two values                                   |
-| wrong-dtype    | the image tensor is float64                                                   |
-| wrong-shape    | the manifest says 32 x 32, the image tensor is 48 x 48                        |
-| missing-tensor | the manifest names the output `scores`, which the graph does not have         |
-| not-onnx       | model.onnx is no ONNX file; its hash is right                                 |
-| unknown-key    | [input] has the misspelt key `widht` beside `width`                           |
+| bundle           | what it is                                                                  |
+|------------------|-----------------------------------------------------------------------------|
+| slow             | the demonstration's contract; one run takes about 8 s on one core           |
+| slow-self-test   | `slow` with a self-test, which takes as long                                |
+| no-gradcam       | no heatmap output, no class input, no [gradcam] table                       |
+| nchw             | NCHW, 64 wide and 48 high, with mean and std; its answers can be worked out |
+| self-test        | `nchw` with a self-test, which it passes                                    |
+| self-test-wrong  | the same, but the self-test expects something else                          |
+| weights          | `no-gradcam` with 3 MB of weights in a file of their own, model.weights     |
+| weights-unlisted | the same, but [files] does not name model.weights                           |
+| wrong-hash       | the hash of model.onnx in [files] is that of another file                   |
+| wrong-width      | three labels, but the output has two values                                 |
+| wrong-dtype      | the image tensor is float64                                                 |
+| wrong-shape      | the manifest says 32 x 32, the image tensor is 48 x 48                      |
+| missing-tensor   | the manifest names the output `scores`, which the graph does not have       |
+| not-onnx         | model.onnx is no ONNX file; its hash is right                               |
+| unknown-key      | [input] has the misspelt key `widht` beside `width`                         |
 
 The answers of `nchw`: the tensor holds (pixel - mean) / std, and the probabilities (red, green,
 blue) are the softmax of its three channel means. A red, green or blue picture is therefore called
@@ -34,7 +39,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "models" / "src"))
 
@@ -73,6 +81,21 @@ def make(out: Path, slow_rounds: int = SLOW_ROUNDS) -> None:
     """Writes every bundle of the table into `out`."""
     write(out / "slow", slow(slow_rounds), _slow_manifest())
     write(out / "nchw", nchw(), _nchw_manifest())
+    picture = _bright_corner()
+    right = _nchw_answer(picture, target=1)
+    wrong = (right[0][::-1], right[1])
+    write(out / "self-test", nchw(), _nchw_manifest())
+    add_self_test(out / "self-test", picture, 1, *right)
+    write(out / "self-test-wrong", nchw(), _nchw_manifest())
+    add_self_test(out / "self-test-wrong", picture, 1, *wrong)
+    write(out / "slow-self-test", slow(slow_rounds), _slow_manifest())
+    add_self_test(
+        out / "slow-self-test",
+        np.zeros((128, 128, 3), np.uint8),
+        -1,
+        np.full(5, 0.2),
+        np.zeros(256),
+    )
 
     plain = _manifest(manifest.Input("image", 32, 32), COLOURS)
     write(out / "no-gradcam", tiny(), plain)
@@ -81,6 +104,12 @@ def make(out: Path, slow_rounds: int = SLOW_ROUNDS) -> None:
     write(out / "wrong-shape", tiny(side=48), plain)
     write(out / "missing-tensor", tiny(), replace(plain, output=manifest.Output("scores")))
     write(out / "not-onnx", b"This is no ONNX file.\n" * 8, plain)
+
+    write(out / "weights", wide(), plain)
+    split_weights(out / "weights")
+    add_file(out / "weights", "model.weights")
+    write(out / "weights-unlisted", wide(), plain)
+    split_weights(out / "weights-unlisted")
 
     wrong_hash = out / "wrong-hash"
     write(wrong_hash, tiny(), plain)
@@ -99,6 +128,56 @@ def write(bundle: Path, model: bytes, description: manifest.Manifest) -> None:
     (bundle / "model.onnx").write_bytes(model)
     files = {"model.onnx": manifest.sha256(bundle / "model.onnx")}
     replace(description, name=bundle.name, files=files).write(bundle)
+
+
+def add_file(bundle: Path, *names: str) -> None:
+    """Names files of a bundle in its manifest, with their true hashes."""
+    description = manifest.read(bundle)
+    files = {name: manifest.sha256(bundle / name) for name in names}
+    replace(description, files=description.files | files).write(bundle)
+
+
+def add_self_test(
+    bundle: Path,
+    picture: NDArray[np.uint8],
+    target: int,
+    probabilities: NDArray[Any],
+    heatmap: NDArray[Any],
+) -> None:
+    """Adds a self-test of one case to a bundle."""
+    Image.fromarray(picture).save(bundle / "selftest-1.png")
+    numbers = [", ".join(f"{value:.6f}" for value in part) for part in (probabilities, heatmap)]
+    text = (
+        "schema = 1\nprobability_tolerance = 0.001\nheatmap_tolerance = 0.02\n\n[[cases]]\n"
+        f'picture = "selftest-1.png"\ntarget = {target}\n'
+        f"probabilities = [{numbers[0]}]\nheatmap = [{numbers[1]}]\n"
+    )
+    (bundle / "selftest.toml").write_text(text, encoding="utf-8")
+    add_file(bundle, "selftest.toml", "selftest-1.png")
+
+
+def split_weights(bundle: Path) -> None:
+    """Moves the weights of a bundle into model.weights, and sets the hash of its graph right."""
+    path = bundle / "model.onnx"
+    (bundle / "model.weights").unlink(missing_ok=True)
+    onnx.save_model(onnx.load(path), path, save_as_external_data=True, location="model.weights")
+    add_file(bundle, "model.onnx")
+
+
+def wide() -> bytes:
+    """What `tiny` computes, by way of 40,000 copies of each channel mean."""
+    copies = np.tile(np.eye(3, dtype=np.float32), 40_000)
+    nodes = [
+        node("ReduceMean", ["image"], "means", axes=[1, 2], keepdims=0),
+        node("MatMul", ["means", "copies"], "copied"),
+        node("Relu", ["copied"], "kept"),
+        node("MatMul", ["kept", "sums"], "logits"),
+        node("Softmax", ["logits"], "probabilities", axis=1),
+    ]
+    sums = constant("sums", copies.T.copy() / np.float32(40_000 * 64))
+    image = float_tensor("image", [1, 32, 32, 3])
+    outputs = [float_tensor("probabilities", [1, 3])]
+    return to_bytes("wide", Part(nodes, [constant("copies", copies), sums]), [image], outputs)
 
 
 def tiny(side: int = 32, classes: int = 3, dtype: int = TensorProto.FLOAT) -> bytes:
@@ -150,6 +229,21 @@ def nchw() -> bytes:
     outputs = [float_tensor("probabilities", [1, 3]), float_tensor("heatmap", [6, 8])]
     inputs = [float_tensor("image", [1, 3, 48, 64]), target_tensor()]
     return to_bytes("nchw", Part(nodes, constants), inputs, outputs)
+
+
+def _bright_corner() -> NDArray[np.uint8]:
+    """A dark picture for `nchw`, bright and greenish in one corner."""
+    picture = np.full((48, 64, 3), 40, np.uint8)
+    picture[:16, :24] = (120, 230, 90)
+    return picture
+
+
+def _nchw_answer(picture: NDArray[np.uint8], target: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probabilities and heatmap that `nchw` must give, worked out without it."""
+    means = ((picture - np.array(MEAN)) / np.array(STD)).mean(axis=(0, 1))
+    powers = np.exp(means)
+    squares = picture.reshape(6, 8, 8, 8, 3).mean(axis=(1, 3))[..., target]
+    return powers / powers.sum(), squares.ravel() / squares.max()
 
 
 def slow(rounds: int) -> bytes:

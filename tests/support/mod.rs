@@ -50,7 +50,10 @@ pub fn library() -> PathBuf {
 /// `dermald` with a clean environment.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dermald"));
-    command.env_clear().env("ORT_DYLIB_PATH", library());
+    command
+        .env_clear()
+        .env("ORT_DYLIB_PATH", library())
+        .env("DERMALD_CACHE", root().join("target/test-cache"));
     command
 }
 
