@@ -34,9 +34,10 @@
 //! # What is not here
 //!
 //! No HTTP, no TLS, no network: the socket is a Unix socket, and who may use it is decided by the
-//! kernel's word on who is at the other end. No Python. No knowledge of Django: that is
-//! `python-client/`. No training and no conversion: that is `models/`. Nothing is stored but prepared
-//! models.
+//! kernel's word on who is at the other end. Nobody is told anything: ONNX Runtime's reports to its
+//! makers are switched off, see [`config::environment::forbid_telemetry`]. No Python. No knowledge of
+//! Django: that is `python-client/`. No training and no conversion: that is `models/`. Nothing is
+//! stored but prepared models.
 
 pub mod cli;
 pub mod client;

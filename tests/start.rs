@@ -254,3 +254,20 @@ fn default_cache_is_the_users_own() {
     assert_eq!(cache(&relative), "/home/a/.cache/dermald");
     assert!(cache(&[]).starts_with("/var/tmp/dermald-"));
 }
+
+#[test]
+fn onnx_runtime_reports_to_nobody() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let daemon = Daemon::start_with(&bundle("nchw"), &[], |command| {
+        command.env("HOME", home.path()).env_remove("DERMALD_CACHE");
+    });
+    daemon.connect().predict(predict(1, png([1, 2, 3])));
+    // Its database would lie in a folder of its maker's beside ours.
+    let cache = home.path().join(".cache");
+    let kept = std::fs::read_dir(&cache).expect("a cache").flatten();
+    let kept: Vec<_> = kept.map(|entry| entry.file_name()).collect();
+    assert_eq!(kept, ["dermald"]);
+    let pid = daemon.child.id();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
+    assert!(maps.contains("libonnxruntime") && !maps.contains("onnxruntime.db"));
+}

@@ -22,6 +22,7 @@ use crate::config::{Given, KEYS, Loaded};
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::config::environment::forbid_telemetry();
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),

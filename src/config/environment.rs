@@ -1,4 +1,4 @@
-//! The only module that reads the environment.
+//! The only module that reads the environment, and what little is written to it.
 
 use std::path::PathBuf;
 
@@ -42,6 +42,21 @@ pub fn cache_folder() -> PathBuf {
             || format!("/var/tmp/dermald-{}", nix::unistd::geteuid()).into(),
             |folder| folder.join("dermald"),
         )
+}
+
+/// Forbids ONNX Runtime to report to its makers. From 1.29 on its Linux builds do so unless this
+/// variable is set before they are loaded: they keep a database in the user's cache, note in it the
+/// path of our binary, a number for the machine and what is known of the model, and send it off. What
+/// `ort` offers for this comes too late for the first report.
+///
+/// Called before there is a second thread.
+#[expect(
+    unsafe_code,
+    reason = "ONNX Runtime reads the process's own environment; we are alone in it so far"
+)]
+pub fn forbid_telemetry() {
+    // SAFETY: no other thread exists that could read the environment meanwhile.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
 /// Variables that look like settings of ours but are none, each with a hint.
