@@ -52,7 +52,7 @@ def _shapes(bundle: Path) -> dict[str, Any]:
 def test_same_bytes_every_time(bundles: Path, tmp_path: Path) -> None:
     _script().make(tmp_path, slow_rounds=20)
     files = sorted(path.relative_to(bundles) for path in bundles.rglob("*") if path.is_file())
-    assert len(files) == 2 * 10
+    assert len(files) >= 2 * 15
     for file in files:
         assert (bundles / file).read_bytes() == (tmp_path / file).read_bytes()
 

@@ -9,43 +9,41 @@ from numpy.typing import NDArray
 pytest.importorskip("onnx", reason="builds ONNX graphs: install the extra [train]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: install the extra [train]")
 
-from dermald_model.gradcam import (
-    Names,
-    Part,
-    float_tensor,
-    heatmap_nodes,
-    target_tensor,
-    to_bytes,
-)
+from dermald_model.gradcam import Explanation, attach
+from dermald_model.graph import GraphError
+from dermald_model.parts import constant, float_tensor, node, to_model
 
 _CLASSES = 5
 
 
 def _heatmap(
     features: NDArray[np.float32],
-    probabilities: NDArray[np.float32],
     dense: NDArray[np.float32],
     target: int,
     score: str = "softmax",
+    bias: NDArray[np.float32] | None = None,
+    method: str = "gradcam",
 ) -> NDArray[np.float32]:
-    """The heatmap of given features [1, channels, height, width] by the nodes alone."""
-    height, width = features.shape[2:]
-    part = heatmap_nodes(Names("features", "probabilities"), dense, height, width, score)
-    inputs = [
-        float_tensor("features", list(features.shape)),
-        float_tensor("probabilities", list(probabilities.shape)),
-        target_tensor(),
-    ]
-    file = to_bytes(
-        "cam", Part(part.nodes, part.constants), inputs, [float_tensor("heatmap", [height, width])]
+    """The heatmap of features [1, channels, height, width] behind pooling and a dense layer."""
+    bias = np.zeros(dense.shape[1], np.float32) if bias is None else bias
+    model = to_model(
+        "head",
+        [
+            node("GlobalAveragePool", ["features"], "pooled"),
+            node("Flatten", ["pooled"], "flat"),
+            node("Gemm", ["flat", "dense", "bias"], "logits"),
+            node("Softmax", ["logits"], "probabilities", axis=1),
+        ],
+        [constant("dense", dense), constant("bias", bias.astype(np.float32))],
+        [float_tensor("features", features.shape)],
+        [float_tensor("probabilities", [1, dense.shape[1]])],
     )
+    wanted = Explanation("features", "probabilities", score=score, method=method)
+    explained, names = attach(model, wanted)
+    file = explained.SerializeToString()
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    feeds = {
-        "features": features,
-        "probabilities": probabilities,
-        "target_class": np.array([target], np.int64),
-    }
-    heatmap: NDArray[np.float32] = session.run(None, feeds)[0]
+    feeds = {"features": features, names.target: np.array([target], np.int64)}
+    heatmap: NDArray[np.float32] = session.run([names.heatmap], feeds)[0]
     return heatmap
 
 
@@ -90,7 +88,7 @@ def test_forward_nodes_agree_with_the_gradient_tape(score: str) -> None:
                 value = (probabilities if score == "softmax" else logits)[0, target]
             weights = tf.reduce_mean(tape.gradient(value, activations), (1, 2))
             taped = np.maximum((activations * weights).numpy().sum(-1)[0], 0)
-            heatmap = _heatmap(features, probabilities.numpy(), dense, target, score)
+            heatmap = _heatmap(features, dense, target, score)
             if taped.max() > 0:
                 # Sums of 12 float32 products in another order; measured at most 1.4e-6.
                 assert np.abs(heatmap - taped / taped.max()).max() <= 1e-4
@@ -101,44 +99,101 @@ def test_nothing_cancels_when_a_class_is_nearly_certain(seed: int) -> None:
     """At p_k of about 1 - 1e-9 float32 knows no 1 - p_k, but the map keeps its digits."""
     features, dense, logits = _example(seed, 1.0)
     top = int(logits.argmax())
-    certain = logits + 20 * np.eye(_CLASSES)[top]
-    probabilities = _softmax(certain).astype(np.float32)[None]
-    assert probabilities[0, top] == 1
-    heatmap = _heatmap(features, probabilities, dense, -1)
-    assert np.abs(heatmap - _expected(features, certain, dense, top)).max() <= 1e-4
+    bias = (20 * np.eye(_CLASSES)[top]).astype(np.float32)
+    certain = logits.astype(np.float64) + bias
+    assert _softmax(certain).astype(np.float32)[top] == 1
+    for target in range(_CLASSES):
+        heatmap = _heatmap(features, dense, target, bias=bias)
+        assert np.abs(heatmap - _expected(features, certain, dense, target)).max() <= 1e-4
 
 
 def test_minus_one_explains_the_top_class() -> None:
     features, dense, logits = _example(3, 1.0)
-    probabilities = _softmax(logits).astype(np.float32)[None]
-    top = int(probabilities.argmax())
-    maps = [_heatmap(features, probabilities, dense, k) for k in range(_CLASSES)]
-    assert np.array_equal(_heatmap(features, probabilities, dense, -1), maps[top])
+    top = int(logits.argmax())
+    maps = [_heatmap(features, dense, k) for k in range(_CLASSES)]
+    assert np.array_equal(_heatmap(features, dense, -1), maps[top])
     assert all(not np.allclose(maps[top], maps[k], atol=0.01) for k in range(_CLASSES) if k != top)
 
 
 def test_absolute_value_stands_in_when_nothing_is_positive() -> None:
     features = np.array([[[[1, 2], [4, 0]]]], np.float32)
     dense = np.array([[-1, 1]], np.float32)
-    probabilities = np.array([[0.5, 0.5]], np.float32)
-    heatmap = _heatmap(features, probabilities, dense, 0)
+    heatmap = _heatmap(features, dense, 0)
     assert np.array_equal(heatmap, np.array([[0.25, 0.5], [1, 0]], np.float32))
 
 
 def test_map_of_zeros_stays_zero() -> None:
     features = np.zeros((1, 3, 2, 2), np.float32)
-    probabilities = np.array([[0.5, 0.5]], np.float32)
-    heatmap = _heatmap(features, probabilities, np.ones((3, 2), np.float32), -1)
+    heatmap = _heatmap(features, np.ones((3, 2), np.float32), -1)
     assert np.array_equal(heatmap, np.zeros((2, 2), np.float32))
 
 
+def test_hirescam_weighs_place_by_place() -> None:
+    """Behind pooling and a dense layer both methods have the same gradient everywhere, and so the
+    same map; behind a flattened map they differ."""
+    features, dense, _ = _example(3, 1.0)
+    for target in range(_CLASSES):
+        maps = [_heatmap(features, dense, target, method=m) for m in ("gradcam", "hirescam")]
+        assert np.abs(maps[0] - maps[1]).max() <= 1e-5
+
+
+def test_hirescam_of_a_flattened_map_is_gradient_times_feature() -> None:
+    rng = np.random.default_rng(4)
+    features = rng.standard_normal((1, 3, 2, 2)).astype(np.float32)
+    dense = rng.standard_normal((12, 2)).astype(np.float32)
+    nodes = [
+        node("Flatten", ["features"], "flat"),
+        node("MatMul", ["flat", "dense"], "logits"),
+    ]
+    ends = [float_tensor("features", [1, 3, 2, 2])], [float_tensor("logits", [1, 2])]
+    model = to_model("flat", nodes, [constant("dense", dense)], *ends)
+    wanted = Explanation("features", "logits", score="logit", method="hirescam")
+    explained, names = attach(model, wanted)
+    session = onnxruntime.InferenceSession(explained.SerializeToString())
+    found = session.run([names.heatmap], {"features": features, names.target: np.array([1])})[0]
+    raw = (dense[:, 1].reshape(3, 2, 2) * features[0]).sum(0)
+    expected = np.maximum(raw, 0) if raw.max() > 0 else np.abs(raw)
+    assert np.abs(found - expected / expected.max()).max() <= 1e-6
+
+
+def test_open_batch_explains_each_picture_by_itself() -> None:
+    features, dense, _ = _example(3, 1.0)
+    others, _, _ = _example(4, 1.0)
+    nodes = [
+        node("GlobalAveragePool", ["features"], "pooled"),
+        node("Flatten", ["pooled"], "flat"),
+        node("MatMul", ["flat", "dense"], "logits"),
+        node("Softmax", ["logits"], "probabilities", axis=1),
+    ]
+    ends = (
+        [float_tensor("features", ["batch", *features.shape[1:]])],
+        [float_tensor("probabilities", ["batch", _CLASSES])],
+    )
+    model = to_model("batch", nodes, [constant("dense", dense)], *ends)
+    explained, names = attach(model, Explanation("features", "probabilities"))
+    session = onnxruntime.InferenceSession(explained.SerializeToString())
+    feeds = {
+        "features": np.concatenate([features, others]),
+        names.target: np.array([-1, 2], np.int64),
+    }
+    found = session.run([names.heatmap], feeds)[0]
+    for row, (one, target) in enumerate(((features, -1), (others, 2))):
+        assert np.abs(found[row] - _heatmap(one, dense, target)).max() <= 1e-6
+
+
 def test_class_that_does_not_exist_fails() -> None:
-    features, dense, logits = _example(3, 1.0)
-    probabilities = _softmax(logits).astype(np.float32)[None]
+    features, dense, _ = _example(3, 1.0)
     with pytest.raises(Exception, match="out of"):
-        _heatmap(features, probabilities, dense, _CLASSES)
+        _heatmap(features, dense, _CLASSES)
 
 
 def test_unknown_score_is_refused() -> None:
-    with pytest.raises(ValueError, match="accepted: softmax, logit"):
-        heatmap_nodes(Names("a", "b"), np.ones((3, 2), np.float32), 2, 2, "loss")
+    features, dense, _ = _example(3, 1.0)
+    with pytest.raises(ValueError, match="score is one of"):
+        _heatmap(features, dense, 0, "loss")
+
+
+def test_softmax_over_one_class_is_refused() -> None:
+    features, dense, _ = _example(3, 1.0)
+    with pytest.raises(GraphError, match="use --score logit"):
+        _heatmap(features, dense[:, :1], 0)

@@ -47,17 +47,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "models" / "src"))
 
 from dermald_model import manifest
-from dermald_model.gradcam import (
-    Names,
-    Part,
-    constant,
-    float_tensor,
-    heatmap_nodes,
-    node,
-    normalise_nodes,
-    target_tensor,
-    to_bytes,
-)
+from dermald_model.gradcam import Explanation, attach
+from dermald_model.parts import constant, float_tensor, node, target_tensor, to_bytes, to_model
 
 COLOURS = ("red", "green", "blue")
 MEAN = (123.675, 116.28, 103.53)
@@ -177,7 +168,7 @@ def wide() -> bytes:
     sums = constant("sums", copies.T.copy() / np.float32(40_000 * 64))
     image = float_tensor("image", [1, 32, 32, 3])
     outputs = [float_tensor("probabilities", [1, 3])]
-    return to_bytes("wide", Part(nodes, [constant("copies", copies), sums]), [image], outputs)
+    return to_bytes(to_model("wide", nodes, [constant("copies", copies), sums], [image], outputs))
 
 
 def tiny(side: int = 32, classes: int = 3, dtype: int = TensorProto.FLOAT) -> bytes:
@@ -191,7 +182,7 @@ def tiny(side: int = 32, classes: int = 3, dtype: int = TensorProto.FLOAT) -> by
     choice = constant("choice", np.eye(3, classes, dtype=np.float32) / 64)
     image = helper.make_tensor_value_info("image", dtype, [1, side, side, 3])
     outputs = [float_tensor("probabilities", [1, classes])]
-    return to_bytes("tiny", Part(nodes, [choice]), [image], outputs)
+    return to_bytes(to_model("tiny", nodes, [choice], [image], outputs))
 
 
 def nchw() -> bytes:
@@ -206,8 +197,8 @@ def nchw() -> bytes:
         constant("columns", np.array([1, 3, 1, 1], np.int64)),
         constant("channel", np.array([1], np.int64)),
         constant("square", np.array([6, 8], np.int64)),
-        constant("cam_zero", np.zeros((), np.float32)),
-        constant("cam_one", np.ones((), np.float32)),
+        constant("zero", np.zeros((), np.float32)),
+        constant("single", np.ones((), np.float32)),
     ]
     nodes = [
         node("ReduceMean", ["image"], "means", axes=[2, 3], keepdims=0),
@@ -224,11 +215,14 @@ def nchw() -> bytes:
         node("Mul", ["squares", "weight"], "weighted"),
         node("ReduceSum", ["weighted", "channel"], "summed", keepdims=0),
         node("Reshape", ["summed", "square"], "map"),
-        *normalise_nodes("map", "heatmap"),
+        node("ReduceMax", ["map"], "maximum", keepdims=0),
+        node("Greater", ["maximum", "zero"], "some"),
+        node("Where", ["some", "maximum", "single"], "divisor"),
+        node("Div", ["map", "divisor"], "heatmap"),
     ]
     outputs = [float_tensor("probabilities", [1, 3]), float_tensor("heatmap", [6, 8])]
     inputs = [float_tensor("image", [1, 3, 48, 64]), target_tensor()]
-    return to_bytes("nchw", Part(nodes, constants), inputs, outputs)
+    return to_bytes(to_model("nchw", nodes, constants, inputs, outputs))
 
 
 def _bright_corner() -> NDArray[np.uint8]:
@@ -285,13 +279,10 @@ def slow(rounds: int) -> bytes:
         node("Add", ["scores", "nudge"], "logits"),
         node("Softmax", ["logits"], "probabilities", axis=1),
     ]
-    cam = heatmap_nodes(Names("features", "probabilities"), dense, 16, 16)
-    return to_bytes(
-        "slow",
-        Part(nodes + cam.nodes, constants + cam.constants),
-        [float_tensor("image", [1, 128, 128, 3]), target_tensor()],
-        [float_tensor("probabilities", [1, 5]), float_tensor("heatmap", [16, 16])],
-    )
+    image = float_tensor("image", [1, 128, 128, 3])
+    plain = to_model("slow", nodes, constants, [image], [float_tensor("probabilities", [1, 5])])
+    explained, _ = attach(plain, Explanation("features", "probabilities"))
+    return to_bytes(explained)
 
 
 def _work() -> Any:

@@ -22,7 +22,8 @@ from dermald_model.lesions import LABELS, Picture, dataset, draw
 from dermald_model.photo import encode, overlay, photograph, to_input
 
 if TYPE_CHECKING:
-    from dermald_model.evaluate import Classifier, Score
+    from dermald_model.bundle import Runner
+    from dermald_model.evaluate import Score
 
 SIZE = 128
 MAP_SIZE = 16
@@ -63,20 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"drew {arguments.count} pictures in {drawn - started:.0f} s")
 
     from dermald_model import training
-    from dermald_model.graph import to_onnx
+    from dermald_model.demo_graph import to_onnx
 
     plan = training.Plan(TRAINING_SEED, epochs=arguments.epochs)
     lessons = training.Lessons(pixels, np.arange(arguments.count) % len(LABELS), cells)
     network = training.weights(training.train(lessons, plan))
     print(f"trained in {time.monotonic() - drawn:.0f} s")
 
-    from dermald_model.evaluate import Classifier, score
+    from dermald_model import bundle as bundles
+    from dermald_model.evaluate import score
 
     bundle: Path = arguments.out
     bundle.mkdir(parents=True, exist_ok=True)
-    (bundle / "model.onnx").write_bytes(to_onnx(network))
-    describe(bundle).write(bundle)
-    classifier = Classifier(bundle)
+    bundles.write(bundle, to_onnx(network), describe())
+    classifier = bundles.Runner(bundle)
     result = score(classifier, dataset(HELD_OUT_SEED, HELD_OUT_COUNT), HELD_OUT_SEED)
     print(
         f"{result.pictures} held-out pictures: accuracy {result.accuracy:.3f}, "
@@ -84,7 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     sample = write_sample(bundle, classifier)
     if arguments.overlay:
-        overlay(sample.file, classifier.answer(sample.file).heatmap, arguments.overlay)
+        heatmap = classifier.answer(sample.file).heatmap
+        assert heatmap is not None, "the demonstration explains itself"
+        overlay(sample.file, heatmap, arguments.overlay)
     write_card(bundle, arguments, result, sample)
     return 0 if min(result.accuracy, result.hits) >= 0.9 else 1
 
@@ -116,8 +119,8 @@ def _welcome_cells(picture: Picture) -> NDArray[np.bool_]:
     return cells
 
 
-def describe(bundle: Path) -> manifest.Manifest:
-    """The manifest of the bundle whose `model.onnx` is already there."""
+def describe() -> manifest.Manifest:
+    """The manifest, without the hashes of files that are not written yet."""
     return manifest.Manifest(
         name="dermald-demo",
         version="1.0.0",
@@ -128,7 +131,7 @@ def describe(bundle: Path) -> manifest.Manifest:
             "en": "A demonstration trained on drawn pictures. It is no diagnosis.",
             "vi": "Bản trình diễn được huấn luyện bằng ảnh vẽ. Đây không phải là chẩn đoán.",
         },
-        files={"model.onnx": manifest.sha256(bundle / "model.onnx")},
+        files={},
         input=manifest.Input("image", SIZE, SIZE),
         output=manifest.Output("probabilities"),
         gradcam=manifest.GradCam("heatmap", "target_class", layer="relu_7"),
@@ -146,7 +149,7 @@ class Sample:
     inside: float
 
 
-def write_sample(bundle: Path, classifier: "Classifier") -> Sample:
+def write_sample(bundle: Path, classifier: "Runner") -> Sample:
     """Writes `sample.jpg` and `sample_mask.png`: the first candidate that explains itself well.
 
     Chosen for show, and the card says so: the answer is right and SAMPLE_HEAT_INSIDE of the heat
@@ -155,6 +158,7 @@ def write_sample(bundle: Path, classifier: "Classifier") -> Sample:
     for number, picture in enumerate(_candidates()):
         file = _small_file(picture)
         answer = classifier.answer(file)
+        assert answer.heatmap is not None, "the demonstration explains itself"
         size = (picture.mask.shape[1], picture.mask.shape[0])
         wide = Image.fromarray(answer.heatmap).resize(size, Image.Resampling.BILINEAR)
         heat = np.asarray(wide, np.float32)

@@ -1,149 +1,193 @@
-"""Grad-CAM as forward nodes of an ONNX graph; it knows nothing of any particular network.
+"""Grad-CAM and HiResCAM as forward nodes of an ONNX graph; it knows nothing of files or Keras.
 
-It covers networks that end in global average pooling and one dense layer. There the gradient of a
-class's score has a closed form, so that no backward pass is needed:
+Grad-CAM (Selvaraju et al. 2017) weighs each channel of a layer by the mean gradient of a class's
+score and adds the channels up. HiResCAM (Draelos and Carin 2020) multiplies layer and gradient
+place by place instead. Both keep what is positive and divide by its maximum.
 
-    logit score      d = e_k
-    softmax score    d = e_k * sum over j != k of p_j - (1 - e_k) * p
-    channel weights  w = W d
-    map              relu(sum over c of w_c A_c)
+The score is the class's logit or its probability after the softmax. Its gradient by the logits z,
+where the backward pass begins, is
 
-A is the target layer's output, W the dense weights, p the probabilities and e_k the unit vector
-of class k. The true gradient of the softmax score has a further factor p_k / (height * width); it
-is positive and cancels when the map is divided by its maximum. The sum over the other classes is
-formed from their own probabilities: 1 - p_k would lose every digit near p_k = 1.
+    logit      d = e_k
+    softmax    d = e_k * sum over j != k of q_j - (1 - e_k) * q
+
+with q_j = exp(z_j - m) and m the greatest logit of the other classes.
+
+The true gradient of the softmax score has the further factor p_k (1 - p_k) / sum of q. It is
+positive, so the division by the maximum cancels it. Left out, nothing is lost where p_k is close
+to 1: a gradient tape in float32 computes with 1 - p_k there, which has no digits left.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+import onnx
 
-# IR 10 with opset 17 loads in every ONNX Runtime from 1.24; newer IR versions do not.
-IR_VERSION = 10
-OPSET = 17
+from dermald_model.backward import derive
+from dermald_model.graph import Graph, GraphError, attributes
+from dermald_model.parts import float_tensor, target_tensor
+from dermald_model.step import Gradient
+
+SCORES = ("softmax", "logit")
+METHODS = ("gradcam", "hirescam")
 
 
 @dataclass(frozen=True)
-class Part:
-    """Nodes and constants to be joined into a graph."""
+class Explanation:
+    """What is to be explained, and how.
 
-    nodes: list[Any]
-    constants: list[Any]
+    `layer` is a tensor of the network, float32 of four axes, whose channels are on axis `channel`.
+    `output` is the network's output, float32 [batch, classes].
+    """
+
+    layer: str
+    output: str
+    channel: int = 1
+    score: str = "softmax"
+    method: str = "gradcam"
 
 
 @dataclass(frozen=True)
 class Names:
-    """The tensors that the heatmap is made from, and what it shall be called.
+    """What was added to the graph: its input for the class, and its output."""
 
-    `features` is float32 [1, channels, height, width], `probabilities` float32 [1, classes],
-    `target` int64 [1]: a class, or -1 for the top class. A class that does not exist makes the
-    run fail.
+    target: str
+    heatmap: str
+
+
+def attach(model: onnx.ModelProto, wanted: Explanation) -> tuple[onnx.ModelProto, Names]:
+    """The model with a heatmap as a further output, and the class to explain as a further input.
+
+    The input is int64 [batch]: a class, or -1 for the most probable one. A class that does not
+    exist makes the run fail. The output is float32 [height, width] of the layer, or [batch, height,
+    width] when the batch is open, each map within 0..1. When nothing speaks for the class (the map
+    is 0 throughout), the absolute value takes the map's place; when that is 0 too, the heatmap is
+    all zeros.
+
+    Fails with GraphError: an operator between layer and output is not covered, or the layer is
+    none that Grad-CAM can weigh.
     """
+    if wanted.score not in SCORES or wanted.method not in METHODS:
+        raise ValueError(f"score is one of {SCORES}, method one of {METHODS}: {wanted}")
+    graph = Graph(model)
+    layer, channel = _before_transposes(graph, wanted.layer, wanted.channel)
+    sides = [n for axis, n in enumerate(graph.shape(layer)) if axis not in (0, channel)]
+    if len(sides) != 2:
+        raise GraphError(f"the layer's output {layer!r} has no height and width")
+    names = Names(graph.fresh("target_class"), graph.fresh("heatmap"))
+    logits, activation = logits_of(graph, wanted.output)
+    batch, classes = shape = graph.shape(wanted.output)
+    # The same, and sometimes not inferred: behind a loop, for one.
+    graph.learn_shape(logits, shape)
+    chosen = _chosen(graph, names.target, wanted.output, classes or 0)
+    if wanted.score == "softmax" and activation != "sigmoid":
+        direction = _softmax_direction(graph, logits, chosen)
+    else:
+        # A sigmoid's factor p (1 - p) is positive as well: its two scores have one map.
+        direction = graph.add("Cast", [chosen], (batch, classes), to=onnx.TensorProto.FLOAT)
+    gradient = derive(graph, logits, Gradient(direction, graph.shape(direction)), layer)
+    raw = _map(graph, layer, channel, gradient, wanted.method)
+    _normalise(graph, raw, names.heatmap, sides if batch == 1 else None)
+    graph.model.graph.input.append(target_tensor(names.target, batch or "batch"))
+    lengths = sides if batch == 1 else [batch, *sides]
+    heatmap = float_tensor(names.heatmap, [n or "batch" for n in lengths])
+    graph.model.graph.output.append(heatmap)
+    return graph.model, names
 
-    features: str
-    probabilities: str
-    target: str = "target_class"
-    heatmap: str = "heatmap"
+
+def logits_of(graph: Graph, output: str) -> tuple[str, str]:
+    """The tensor before the last activation, and that activation: softmax, sigmoid or none."""
+    name = output
+    while (node := graph.producer(name)) is not None:
+        if node.op_type in ("Softmax", "Sigmoid"):
+            return node.input[0], node.op_type.lower()
+        if node.op_type not in ("Identity", "Cast", "Dropout"):
+            break
+        name = node.input[0]
+    return output, "none"
 
 
-def heatmap_nodes(
-    names: Names, dense: NDArray[np.float32], height: int, width: int, score: str = "softmax"
-) -> Part:
-    """The nodes from features and probabilities to a heatmap [height, width] within 0..1.
+def _before_transposes(graph: Graph, layer: str, channel: int) -> tuple[str, int]:
+    """The tensor that a layer's output is only another order of, and its channel axis.
 
-    `dense` is [channels, classes]. `score` is "softmax" or "logit"; other scores raise
-    ValueError. When nothing speaks for the class (the map is 0 throughout), the absolute value
-    takes the map's place, and when that is 0 too the heatmap is all zeros.
+    The network goes on from that tensor; the reordered copy may have no other reader.
     """
-    if score not in ("softmax", "logit"):
-        raise ValueError(f"score is {score!r}; accepted: softmax, logit")
-    channels, classes = dense.shape
-    constants = [
-        constant("cam_zero_class", np.zeros(1, np.int64)),
-        constant("cam_unit_vectors", np.eye(classes, dtype=np.float32)),
-        constant("cam_dense_t", np.ascontiguousarray(dense.T, dtype=np.float32)),
-        constant("cam_flat", np.array([channels, height * width], np.int64)),
-        constant("cam_square", np.array([height, width], np.int64)),
-        constant("cam_zero", np.zeros((), np.float32)),
-        constant("cam_one", np.ones((), np.float32)),
-    ]
-    nodes = [
-        node("ArgMax", [names.probabilities], "cam_top", axis=1, keepdims=0),
-        node("Less", [names.target, "cam_zero_class"], "cam_no_target"),
-        node("Where", ["cam_no_target", "cam_top", names.target], "cam_class"),
-        node("Gather", ["cam_unit_vectors", "cam_class"], "cam_chosen", axis=0),
-        *(_softmax_direction(names.probabilities) if score == "softmax" else ()),
-    ]
-    direction = "cam_direction" if score == "softmax" else "cam_chosen"
-    nodes += [
-        node("MatMul", [direction, "cam_dense_t"], "cam_weights"),
-        node("Reshape", [names.features, "cam_flat"], "cam_features"),
-        node("MatMul", ["cam_weights", "cam_features"], "cam_row"),
-        node("Reshape", ["cam_row", "cam_square"], "cam_raw"),
-        node("Relu", ["cam_raw"], "cam_positive"),
-        node("ReduceMax", ["cam_positive"], "cam_peak", keepdims=0),
-        node("Greater", ["cam_peak", "cam_zero"], "cam_any_positive"),
-        node("Abs", ["cam_raw"], "cam_absolute"),
-        node("Where", ["cam_any_positive", "cam_positive", "cam_absolute"], "cam_map"),
-        *normalise_nodes("cam_map", names.heatmap),
-    ]
-    return Part(nodes, constants)
+    while (node := graph.producer(layer)) is not None:
+        if node.op_type == "Transpose":
+            order = attributes(node).get("perm", [3, 2, 1, 0])
+            channel = order[channel]
+        elif node.op_type != "Identity":
+            break
+        layer = node.input[0]
+    return layer, channel
 
 
-def normalise_nodes(source: str, result: str) -> list[Any]:
-    """Division of a non-negative map by its maximum; a map of zeros stays one.
-
-    Uses the constants `cam_zero` and `cam_one` of the graph.
-    """
-    return [
-        node("ReduceMax", [source], "cam_maximum", keepdims=0),
-        node("Greater", ["cam_maximum", "cam_zero"], "cam_nonzero"),
-        node("Where", ["cam_nonzero", "cam_maximum", "cam_one"], "cam_divisor"),
-        node("Div", [source, "cam_divisor"], result),
-    ]
-
-
-def _softmax_direction(probabilities: str) -> list[Any]:
-    return [
-        node("Sub", ["cam_one", "cam_chosen"], "cam_others"),
-        node("Mul", ["cam_others", probabilities], "cam_other_p"),
-        node("ReduceSum", ["cam_other_p"], "cam_other_sum", keepdims=1),
-        node("Mul", ["cam_chosen", "cam_other_sum"], "cam_own"),
-        node("Sub", ["cam_own", "cam_other_p"], "cam_direction"),
-    ]
+def _chosen(graph: Graph, target: str, output: str, classes: int) -> str:
+    """Which is the class to explain, bool [batch, classes]."""
+    batch = graph.shape(output)[0]
+    numbers = graph.add_constant(np.arange(classes, dtype=np.int64))
+    zero = graph.add_constant(np.zeros(1, np.int64))
+    top = graph.add("ArgMax", [output], (batch,), axis=1, keepdims=0)
+    free = graph.add("Less", [target, zero], (batch,))
+    wish = graph.add("Where", [free, top, target], (batch,))
+    # Gathering makes the run fail for a class that does not exist.
+    known = graph.add("Gather", [numbers, wish], (batch,), axis=0)
+    return graph.add("Equal", [graph.reshape(known, (batch, 1)), numbers], (batch, classes))
 
 
-def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> Any:
-    """A node with one output, named after it."""
-    return helper.make_node(operator, inputs, [output], name=output, **attributes)
+def _softmax_direction(graph: Graph, logits: str, chosen: str) -> str:
+    shape = graph.shape(logits)
+    if shape[1] == 1:
+        raise GraphError("a softmax over one class is always 1: use --score logit")
+    lowest = graph.number(float(np.finfo(np.float32).min))
+    others = graph.add("Where", [chosen, lowest, logits], shape)
+    highest = graph.reduce("ReduceMax", others, [1])
+    q = graph.add("Exp", [graph.add("Sub", [others, highest], shape)], shape)
+    total = graph.reduce("ReduceSum", q, [1])
+    return graph.add("Where", [chosen, total, graph.add("Neg", [q], shape)], shape)
 
 
-def constant(name: str, values: NDArray[Any]) -> Any:
-    """A constant of the graph."""
-    return numpy_helper.from_array(values, name)
+def _map(graph: Graph, layer: str, channel: int, gradient: Gradient, method: str) -> str:
+    """The weighted sum over the channels, float32 [batch, height, width]."""
+    shape = graph.shape(layer)
+    space = [axis for axis in (1, 2, 3) if axis != channel]
+    batch, channels = shape[0], shape[channel]
+    height, width = (shape[axis] or 0 for axis in space)
+    if method == "hirescam":
+        product = graph.add("Mul", [layer, gradient.name], shape)
+        return graph.reshape(graph.reduce("ReduceSum", product, [channel]), (batch, height, width))
+    means = gradient.name
+    repeated = [axis for axis in space if gradient.shape[axis] != 1]
+    if repeated:
+        means = graph.reduce("ReduceMean", means, repeated)
+    kept = tuple(n if axis in (0, channel) else 1 for axis, n in enumerate(shape))
+    means = graph.expand(means, kept)
+    if channel == 1:
+        weights = graph.reshape(means, (batch, 1, channels))
+        rows = graph.reshape(layer, (batch, channels, height * width))
+        flat = graph.add("MatMul", [weights, rows], (batch, 1, height * width))
+    else:
+        weights = graph.reshape(means, (batch, channels, 1))
+        rows = graph.reshape(layer, (batch, height * width, channels))
+        flat = graph.add("MatMul", [rows, weights], (batch, height * width, 1))
+    return graph.reshape(flat, (batch, height, width))
 
 
-def float_tensor(name: str, shape: list[int]) -> Any:
-    """The declaration of a float32 input or output."""
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def target_tensor(name: str = "target_class") -> Any:
-    """The declaration of the class input, int64 [1]."""
-    return helper.make_tensor_value_info(name, TensorProto.INT64, [1])
-
-
-def to_bytes(name: str, part: Part, inputs: list[Any], outputs: list[Any]) -> bytes:
-    """A checked ONNX file of the graph."""
-    from onnx import checker
-
-    graph = helper.make_graph(part.nodes, name, inputs, outputs, part.constants)
-    opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(
-        graph, ir_version=IR_VERSION, opset_imports=opset, producer_name="dermald-model"
-    )
-    checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+def _normalise(graph: Graph, raw: str, heatmap: str, sides: list[int | None] | None) -> None:
+    """The positive part of a map, or its absolute value, divided by its maximum."""
+    shape = graph.shape(raw)
+    zero = graph.number(0)
+    positive = graph.add("Relu", [raw], shape)
+    peak = graph.reduce("ReduceMax", positive, [1, 2])
+    column = graph.shape(peak)
+    speaks = graph.add("Greater", [peak, zero], column)
+    absolute = graph.add("Abs", [raw], shape)
+    kept = graph.add("Where", [speaks, positive, absolute], shape)
+    maximum = graph.reduce("ReduceMax", kept, [1, 2])
+    some = graph.add("Greater", [maximum, zero], column)
+    divisor = graph.add("Where", [some, maximum, graph.number(1)], column)
+    if sides is None:
+        graph.add_as(heatmap, "Div", [kept, divisor])
+        return
+    shares = graph.add("Div", [kept, divisor], shape)
+    flat = graph.add_constant(np.array(sides, np.int64))
+    graph.add_as(heatmap, "Reshape", [shares, flat])

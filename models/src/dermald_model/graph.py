@@ -1,122 +1,169 @@
-"""The demonstration network as an ONNX file, from its trained weights; it trains nothing.
-
-The graph is written node by node rather than exported: batch norms are folded into the
-convolutions, and the heatmap is part of it.
-"""
+"""An ONNX graph that is read and added to; it knows nothing of gradients, models or files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from dermald_model.gradcam import (
-    Names,
-    Part,
-    constant,
-    float_tensor,
-    heatmap_nodes,
-    node,
-    target_tensor,
-    to_bytes,
-)
+from dermald_model.refusal import Refusal
 
-Weights = NDArray[np.float32]
+# The length of each axis; None is a batch axis whose length only the run knows.
+Shape = tuple[int | None, ...]
 
 
-@dataclass(frozen=True)
-class BatchNorm:
-    """The trained values of a batch norm, one of each per channel, and its epsilon."""
-
-    gamma: Weights
-    beta: Weights
-    mean: Weights
-    variance: Weights
-    epsilon: float
+class GraphError(Refusal):
+    """A graph that cannot be worked with; the message names the tensor or the operator."""
 
 
-@dataclass(frozen=True)
-class Conv:
-    """A convolution without bias, its batch norm, and a ReLU.
+class Graph:
+    """A graph with the shapes of its tensors, and nodes that are appended to it.
 
-    The kernel is [size, size, in, out], as Keras has it. Its size is odd, or 4 with a stride of 2:
-    then padding is the same on every side.
+    New nodes come after all others. Names of new tensors start with `prefix`, so that nothing of
+    the network's own is hidden.
     """
 
-    kernel: Weights
-    stride: int
-    norm: BatchNorm
+    def __init__(self, model: onnx.ModelProto, prefix: str = "gradcam") -> None:
+        self.model = shape_inference.infer_shapes(model, data_prop=True)
+        self.opset = next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        self._prefix = prefix
+        proto = self.model.graph
+        self.network = list(proto.node)
+        self._constants = {tensor.name: tensor for tensor in proto.initializer}
+        self._constants |= {
+            node.output[0]: helper.get_node_attr_value(node, "value")
+            for node in self.network
+            if node.op_type == "Constant" and node.attribute[0].name == "value"
+        }
+        self._producers = {name: node for node in self.network for name in node.output if name}
+        self._shapes: dict[str, Shape] = {
+            name: tuple(tensor.dims) for name, tensor in self._constants.items()
+        }
+        self._types = {name: tensor.data_type for name, tensor in self._constants.items()}
+        for info in (*proto.value_info, *proto.input, *proto.output):
+            self._declare(info)
+        self._names = {*self._producers, *self._shapes}
+        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-
-@dataclass(frozen=True)
-class Network:
-    """A trained network: convolutions, global average pooling, dense layer, softmax."""
-
-    size: int
-    convs: Sequence[Conv]
-    dense: Weights
-    bias: Weights
-
-
-def to_onnx(network: Network) -> bytes:
-    """The ONNX file: `image` and `target_class` in, `probabilities` and `heatmap` out."""
-    nodes = [
-        node("Mul", ["image", "scale"], "scaled"),
-        node("Sub", ["scaled", "shift"], "centred"),
-        node("Transpose", ["centred"], "planes", perm=[0, 3, 1, 2]),
-    ]
-    # 0..255 becomes -1..1, as in training.
-    constants = [
-        constant("scale", np.array(1 / 127.5, np.float32)),
-        constant("shift", np.array(1, np.float32)),
-    ]
-    features, side = "planes", network.size
-    for number, conv in enumerate(network.convs, 1):
-        kernel, bias = folded(conv)
-        constants += [constant(f"kernel_{number}", kernel), constant(f"bias_{number}", bias)]
-        size = conv.kernel.shape[0]
-        nodes.append(
-            node(
-                "Conv",
-                [features, f"kernel_{number}", f"bias_{number}"],
-                f"conv_{number}",
-                kernel_shape=[size, size],
-                strides=[conv.stride, conv.stride],
-                pads=[(size - 1) // 2] * 4,
+    def _declare(self, info: Any) -> None:
+        tensor = info.type.tensor_type
+        self._types[info.name] = tensor.elem_type
+        if tensor.HasField("shape"):
+            self._shapes[info.name] = tuple(
+                axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim
             )
-        )
-        nodes.append(node("Relu", [f"conv_{number}"], f"relu_{number}"))
-        features, side = f"relu_{number}", side // conv.stride
-    constants += [constant("dense", network.dense), constant("dense_bias", network.bias)]
-    nodes += [
-        node("GlobalAveragePool", [features], "pooled"),
-        node("Flatten", ["pooled"], "flat", axis=1),
-        node("Gemm", ["flat", "dense", "dense_bias"], "logits"),
-        node("Softmax", ["logits"], "probabilities", axis=1),
-    ]
-    cam = heatmap_nodes(Names(features, "probabilities"), network.dense, side, side)
-    return to_bytes(
-        "dermald-demo",
-        Part(nodes + cam.nodes, constants + cam.constants),
-        [float_tensor("image", [1, network.size, network.size, 3]), target_tensor()],
-        [
-            float_tensor("probabilities", [1, len(network.bias)]),
-            float_tensor("heatmap", [side, side]),
-        ],
-    )
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a tensor. Fails with GraphError when more than the batch is unknown."""
+        shape = self._shapes.get(name)
+        if shape is None or any(length is None for length in shape[1:]):
+            known = "not at all" if shape is None else f"only as {list(shape)}"
+            raise GraphError(f"the shape of tensor {name!r} is known {known}")
+        return shape
+
+    def learn_shape(self, name: str, shape: Shape) -> None:
+        """Takes a shape from who knows better than ONNX's inference."""
+        self._shapes[name] = shape
+
+    def is_float(self, name: str) -> bool:
+        """Whether the tensor holds float32."""
+        return bool(self._types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT)
+
+    def producer(self, name: str) -> Any | None:
+        """The node that makes a tensor; None for inputs and constants."""
+        return self._producers.get(name)
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """The value of a constant; None for what is computed."""
+        tensor = self._constants.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def fresh(self, wish: str) -> str:
+        """A name that no tensor has yet: the wish, or the wish with a number."""
+        name, number = wish, 1
+        while name in self._names:
+            name, number = f"{wish}_{number}", number + 1
+        self._names.add(name)
+        return name
+
+    def add(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        shape: Shape,
+        outputs: int = 1,
+        **attributes: Any,
+    ) -> str:
+        """Appends a node; returns the name of its last output, whose shape is `shape`."""
+        names = [self.fresh(f"{self._prefix}/{operator}") for _ in range(outputs)]
+        node = helper.make_node(operator, inputs, names, name=names[0], **attributes)
+        self.model.graph.node.append(node)
+        self._shapes[names[-1]] = shape
+        return names[-1]
+
+    def add_as(self, name: str, operator: str, inputs: Sequence[str], **attributes: Any) -> None:
+        """Appends a node whose output has a given name."""
+        node = helper.make_node(operator, inputs, [name], name=name, **attributes)
+        self.model.graph.node.append(node)
+
+    def add_constant(self, value: NDArray[Any]) -> str:
+        """The name of a constant with this value; equal values share one."""
+        key = (value.dtype.str, value.shape, value.tobytes())
+        if key not in self._known:
+            name = self.fresh(f"{self._prefix}/constant")
+            self.model.graph.initializer.append(numpy_helper.from_array(value, name))
+            self._shapes[name] = value.shape
+            self._known[key] = name
+        return self._known[key]
+
+    def number(self, value: float) -> str:
+        """The name of a float32 scalar."""
+        return self.add_constant(np.array(value, np.float32))
+
+    def reduce(self, operator: str, name: str, axes: Sequence[int]) -> str:
+        """ReduceSum, ReduceMean or ReduceMax over some axes, which stay with length 1."""
+        full = self.shape(name)
+        shape = tuple(1 if axis in axes else length for axis, length in enumerate(full))
+        # The axes became an input: of ReduceSum with opset 13, of the others with opset 18.
+        if operator == "ReduceSum" or self.opset >= 18:
+            listed = self.add_constant(np.array(axes, np.int64))
+            return self.add(operator, [name, listed], shape, keepdims=1)
+        return self.add(operator, [name], shape, axes=list(axes), keepdims=1)
+
+    def reshape(self, name: str, shape: Shape) -> str:
+        """The same values in another shape; nothing is added when it has that shape already."""
+        if self.shape(name) == shape:
+            return name
+        lengths = [-1 if length is None else length for length in shape]
+        return self.add("Reshape", [name, self.add_constant(np.array(lengths, np.int64))], shape)
+
+    def expand(self, name: str, shape: Shape) -> str:
+        """The tensor repeated along its axes of length 1 until it has `shape`."""
+        if self.shape(name) == shape:
+            return name
+        # Length 1 leaves an axis as it is: so a batch axis need not be known.
+        lengths = [1 if length is None else length for length in shape]
+        return self.add("Expand", [name, self.add_constant(np.array(lengths, np.int64))], shape)
+
+    def slice(self, name: str, axis: int, start: int, stop: int, shape: Shape) -> str:
+        """The part of a tensor between two places on one axis."""
+        ends = [self.add_constant(np.array([n], np.int64)) for n in (start, stop, axis)]
+        return self.add("Slice", [name, *ends], shape)
 
 
-def folded(conv: Conv) -> tuple[Weights, Weights]:
-    """Kernel [out, in, size, size] and bias of a convolution that does its batch norm as well.
+def attributes(node: Any) -> dict[str, Any]:
+    """The attributes of a node, texts as str."""
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
-    Folded in float64: the factor multiplies every weight, and float32 would round twice.
-    """
-    norm = conv.norm
-    deviation = np.sqrt(norm.variance.astype(np.float64) + norm.epsilon)
-    factor = norm.gamma / deviation
-    kernel = conv.kernel.astype(np.float64) * factor
-    bias = norm.beta - norm.mean * factor
-    return (
-        np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), dtype=np.float32),
-        bias.astype(np.float32),
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape of an elementwise operation, by ONNX's rules (those of numpy)."""
+    rank = max(len(shape) for shape in shapes)
+    full = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(
+        next((length for length in lengths if length != 1), 1)
+        for lengths in zip(*full, strict=True)
     )

@@ -11,19 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dermald_model.refusal import Refusal
+
 SCHEMA = 1
 FILE_NAME = "manifest.toml"
 
-_CHOICES = {
+CHOICES = {
     "layout": ("NHWC", "NCHW"),
     "resize": ("nearest", "bilinear", "bicubic", "lanczos"),
     "fit": ("stretch", "contain", "centre-crop"),
     "activation": ("softmax", "sigmoid", "none"),
     "score": ("softmax", "logit"),
+    "method": ("gradcam", "hirescam"),
+    "precision": ("float32", "float16", "int8"),
 }
 
 
-class ManifestError(ValueError):
+class ManifestError(Refusal):
     """A manifest that breaks the contract; the message names the key."""
 
 
@@ -52,12 +56,13 @@ class Output:
 
 @dataclass(frozen=True)
 class GradCam:
-    """Where the heatmap comes from: its tensor, the class input, the layer, the score."""
+    """Where the heatmap comes from: tensor, class input, layer, score, method."""
 
     heatmap: str
     target: str
     layer: str
     score: str = "softmax"
+    method: str = "gradcam"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Manifest:
     output: Output
     labels: tuple[Label, ...]
     gradcam: GradCam | None = None
+    precision: str = "float32"
 
     def to_toml(self) -> str:
         """The manifest as TOML text, always the same for the same values."""
@@ -94,6 +100,7 @@ class Manifest:
                 description=self.description,
                 origin=self.origin,
                 licence=self.licence,
+                precision=self.precision,
             ),
             "[notice]\n" + _lines(**self.notice),
             "[files]\n" + "".join(f"{_text(k)} = {_text(v)}\n" for k, v in self.files.items()),
@@ -128,8 +135,9 @@ def sha256(path: Path) -> str:
 
 
 def _from_table(table: dict[str, Any]) -> Manifest:
+    table = {"precision": "float32", **table}
     optional = ("gradcam",) if "gradcam" in table else ()
-    words = ("name", "version", "description", "origin", "licence")
+    words = ("name", "version", "description", "origin", "licence", "precision")
     parts = ("notice", "files", "input", "output", "labels")
     _expect_keys("", table, ("schema", *words, *parts, *optional))
     if table["schema"] != SCHEMA:
@@ -142,6 +150,7 @@ def _from_table(table: dict[str, Any]) -> Manifest:
             raise ManifestError(f"input.{name} needs three numbers")
     _expect_keys("output.", table["output"], ("tensor", "activation"))
     if optional:
+        table["gradcam"] = {"method": "gradcam", **table["gradcam"]}
         _expect_keys("gradcam.", table["gradcam"], tuple(GradCam.__dataclass_fields__))
     for label in table["labels"]:
         _expect_keys("labels.", label, ("name", "titles"))
@@ -164,8 +173,8 @@ def _expect_keys(place: str, table: dict[str, Any], keys: tuple[str, ...]) -> No
     for key in keys:
         if key not in table:
             raise ManifestError(f"missing key {place}{key}")
-        if key in _CHOICES and table[key] not in _CHOICES[key]:
-            accepted = ", ".join(_CHOICES[key])
+        if key in CHOICES and table[key] not in CHOICES[key]:
+            accepted = ", ".join(CHOICES[key])
             raise ManifestError(f"{place}{key} is {table[key]!r}; accepted: {accepted}")
 
 

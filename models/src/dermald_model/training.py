@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from dermald_model.graph import BatchNorm, Conv, Network
+from dermald_model.demo_graph import BatchNorm, Conv, Network
 
 # What goes in (pictures, wanted classes) and what shall come out (wanted classes, wanted cells).
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]

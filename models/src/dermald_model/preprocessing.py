@@ -1,0 +1,31 @@
+"""How pixels become numbers, by the names that frameworks use; it knows no network."""
+
+from dataclasses import dataclass
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """`tensor = (pixel * scale - mean) / std` with pixels in 0..255, red first."""
+
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    # Whether the network wants blue first: the graph turns the channels round.
+    blue_first: bool = False
+
+
+PIXELS = {
+    "0..255": Pixels(),
+    "0..1": Pixels(scale=1 / 255),
+    "-1..1": Pixels(scale=1 / 127.5, mean=(1.0, 1.0, 1.0)),
+    "imagenet": Pixels(scale=1 / 255, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+    "caffe": Pixels(mean=(123.68, 116.779, 103.939), blue_first=True),
+}
+
+HELP = (
+    "what the network takes: 0..255 (it scales by itself), 0..1, -1..1 (Keras's 'tf' mode), "
+    "imagenet (torchvision's mean and deviation, Keras's 'torch'), caffe (blue first, mean "
+    "subtracted: keras.applications' ResNet50 and VGG)"
+)

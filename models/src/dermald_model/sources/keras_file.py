@@ -1,0 +1,173 @@
+"""Keras models: .keras (Keras 3), and .h5 as older Keras wrote it.
+
+The network is traced as it is called for a prediction: augmentation and dropout vanish by
+themselves, nested models need no special care, and the layer for Grad-CAM is caught while it is
+called, wherever it is nested.
+"""
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# TensorFlow reads these when it is imported: no greetings, and the same sums on every CPU.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from dermald_model.parts import OPSET
+from dermald_model.refusal import Refusal
+from dermald_model.sources import keras_config
+from dermald_model.sources.keras_layers import Calls, choose, layers
+from dermald_model.sources.source import Source, Wish
+
+_AUGMENTATION = ("Random", "MixUp", "CutMix", "AugMix", "RandAugment", "Jitter", "GaussianNoise")
+_SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+def read(path: Path, wish: Wish) -> Source:
+    """Reads a Keras file. Fails with Refusal, naming the layer or the file."""
+    network, notes = load(path, wish)
+    height, width = _input_size(network, wish)
+    calls = Calls(network, (height, width))
+    layer = choose(calls, wish.layer) if wish.layer else None
+    model = _export(network, calls, layer, (height, width), wish.open_batch)
+    augmentation = [
+        one.name for one in layers(network) if type(one).__name__.startswith(_AUGMENTATION)
+    ]
+    if augmentation:
+        notes.append(f"left out what is for training only: {', '.join(augmentation)}")
+    scaling = next((one.name for one in layers(network) if isinstance(one, _SCALING)), None)
+    return Source(
+        kind=f"Keras {keras.__version__} file",
+        model=model,
+        input="image",
+        layout="NHWC",
+        height=height,
+        width=width,
+        output="probabilities",
+        layer="layer" if layer else None,
+        layer_name=layer.name if layer else "",
+        channel=3,
+        scaling=scaling,
+        notes=tuple(notes),
+        predict=lambda image: np.asarray(network(image, training=False)),
+    )
+
+
+def load(path: Path, wish: Wish) -> tuple[Any, list[str]]:
+    """The network in float32 and, if one was wished, with another input size; and what was done."""
+    if wish.custom:
+        _run(wish.custom)
+    try:
+        config = keras_config.read(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise Refusal(f"{path} is damaged: {error}") from error
+    if config is None:
+        raise Refusal(f"{path} holds weights without their network; save the whole model")
+    notes = []
+    edits = []
+    if keras_config.is_short(config):
+        edits.append(keras_config.to_float32)
+        notes.append("float16 layers were brought to float32")
+    with tempfile.TemporaryDirectory(prefix="dermald-model-") as folder:
+        file = path
+        for number, edit in enumerate(edits):
+            (Path(folder) / str(number)).mkdir()
+            file = keras_config.edited(file, edit, Path(folder) / str(number))
+        network = _load(file, path)
+        own = _own_size(network)
+        if wish.size and own and own != wish.size:
+            (Path(folder) / "size").mkdir()
+            resize = keras_config.to_size(own, wish.size)
+            network = _load(keras_config.edited(file, resize, Path(folder) / "size"), path)
+            notes.append(f"input {own[0]} x {own[1]} became {wish.size[0]} x {wish.size[1]}")
+    _check_ends(network, path)
+    return network, notes
+
+
+def _run(script: Path) -> None:
+    """Runs a file of the caller's that registers layers of his own with Keras."""
+    spec = importlib.util.spec_from_file_location("custom_layers", script)
+    if spec is None or spec.loader is None or not script.is_file():
+        raise Refusal(f"--custom {script} is no Python file")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def _load(file: Path, path: Path) -> Any:
+    try:
+        return keras.models.load_model(file, compile=False)
+    except Exception as error:
+        # Keras raises errors of many kinds, often with the cause on the first line.
+        lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+        hint = ""
+        if "could not be deserialized" in str(error).lower() or "Unknown layer" in str(error):
+            hint = (
+                "; if a layer is your own, give the Python file that defines it with --custom "
+                "(decorated with keras.saving.register_keras_serializable)"
+            )
+        elif "ambda" in str(error):
+            hint = "; a Lambda layer holds code: replace it by a layer, save again"
+        raise Refusal(f"Keras cannot load {path}: {lines[0][:400]}{hint}") from error
+
+
+def _check_ends(network: Any, path: Path) -> None:
+    inputs, outputs = (getattr(network, end, None) or [] for end in ("inputs", "outputs"))
+    if len(inputs) > 1:
+        names = ", ".join(f"{one.name} {one.shape}" for one in inputs)
+        raise Refusal(f"{path} has {len(inputs)} inputs ({names}); a classifier takes one picture")
+    if inputs and (len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3):
+        raise Refusal(f"{path} takes {inputs[0].shape}; expected pictures, (None, h, w, 3)")
+    if len(outputs) > 1:
+        names = ", ".join(f"{one.name} {one.shape}" for one in outputs)
+        raise Refusal(
+            f"{path} has {len(outputs)} outputs ({names}); a classifier has one, a detector or a "
+            "network with several heads cannot be served"
+        )
+    if outputs and len(outputs[0].shape) != 2:
+        raise Refusal(f"{path} gives {outputs[0].shape}; a classifier gives (None, classes)")
+
+
+def _own_size(network: Any) -> tuple[int, int] | None:
+    inputs = getattr(network, "inputs", None)
+    if not inputs or None in inputs[0].shape[1:3]:
+        return None
+    return inputs[0].shape[1], inputs[0].shape[2]
+
+
+def _input_size(network: Any, wish: Wish) -> tuple[int, int]:
+    size = _own_size(network) or wish.size
+    if size is None:
+        raise Refusal("the network takes pictures of any size; say which with --input-size")
+    return size
+
+
+def _export(
+    network: Any, calls: Calls, layer: Any, size: tuple[int, int], open_batch: bool
+) -> onnx.ModelProto:
+    batch = None if open_batch else 1
+    signature = [tf.TensorSpec((batch, *size, 3), tf.float32, name="image")]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator,unused-ignore]
+    def predict(image: Any) -> dict[str, Any]:
+        calls.catch = [layer]
+        outputs = {"probabilities": tf.identity(network(image, training=False))}
+        if layer is not None:
+            outputs["layer"] = tf.identity(calls.caught[layer])
+        return outputs
+
+    try:
+        model, _ = tf2onnx.convert.from_function(predict, signature, opset=OPSET)
+    except ValueError as error:
+        raise Refusal(f"tf2onnx cannot write this network as ONNX: {error}") from error
+    finally:
+        calls.catch, calls.caught = (), {}
+    result: onnx.ModelProto = model
+    return result
