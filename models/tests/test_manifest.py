@@ -39,6 +39,7 @@ def test_text_has_the_keys_of_the_contract() -> None:
         "description",
         "origin",
         "licence",
+        "precision",
         "notice",
         "files",
         "input",
