@@ -1,0 +1,89 @@
+//! A prepared model that is being written: inside the cache, but under a name that nobody opens.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use nix::fcntl::Flock;
+
+use super::error::{CacheError, room, system};
+use crate::model::bundle::{CopyError, Stamps};
+use crate::model::stamp::Stamp;
+use crate::model::{Bundle, BundleError};
+
+/// The copy of the bundle inside a draft.
+pub(super) const SOURCE: &str = "source";
+
+/// A disk with less room than this counts as full: writers fail before the last block is taken.
+const LITTLE_ROOM: u64 = 1 << 20;
+
+/// A prepared model that is being written. Dropping it removes what was not published.
+#[derive(Debug)]
+pub struct Draft {
+    /// Where the files are to be written.
+    pub folder: PathBuf,
+    /// Released last.
+    pub(super) _lock: Flock<File>,
+}
+
+impl Draft {
+    /// Copies the files of `bundle` into the draft, checking their hashes on the way, and gives the
+    /// folder. What is optimised is this copy: it has no file that the manifest does not name, and
+    /// nobody exchanges one between the check and the use.
+    ///
+    /// # Errors
+    ///
+    /// The inner one is the bundle's fault, the outer one the cache's.
+    pub fn copy(&self, bundle: &Bundle) -> Result<Result<PathBuf, BundleError>, CacheError> {
+        let folder = self.folder.join(SOURCE);
+        std::fs::create_dir(&folder).map_err(system(&folder))?;
+        for name in bundle.manifest.files.keys() {
+            let path = folder.join(name);
+            let mut file = File::create(&path).map_err(system(&path))?;
+            match bundle.copy(name, &mut file) {
+                Ok(()) => {}
+                Err(CopyError::Source(error)) => return Ok(Err(error)),
+                Err(CopyError::Target(cause)) => return Err(system(&path)(cause)),
+            }
+        }
+        Ok(Ok(folder))
+    }
+
+    /// An error when the disk has no room left: what failed to be written, or was cut short, is then
+    /// nobody else's fault.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Full`].
+    pub fn has_room(&self) -> Result<(), CacheError> {
+        let (path, left) = (self.folder.clone(), room(&self.folder));
+        if left < LITTLE_ROOM {
+            return Err(CacheError::Full { path, left });
+        }
+        Ok(())
+    }
+
+    /// Makes every file read-only, for those that `mode` lets into the cache, and takes its stamp.
+    pub(super) fn seal(&self, mode: u32) -> Result<Stamps, CacheError> {
+        let mut stamps = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(system(&self.folder))? {
+            let path = entry.map_err(system(&self.folder))?.path();
+            let seal = || {
+                File::open(&path)?.sync_all()?;
+                std::fs::set_permissions(&path, Permissions::from_mode(mode & 0o444))?;
+                std::fs::metadata(&path)
+            };
+            let sealed = seal().map_err(system(&path))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            stamps.insert(name.into_owned(), Stamp::of(&sealed));
+        }
+        Ok(stamps)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
