@@ -10,6 +10,11 @@ BIN := $(VENV)/bin
 DENY := target/tools/bin/cargo-deny
 OLD_RUNTIME := target/old-onnxruntime/libonnxruntime.so
 BUNDLES := target/test-bundles/.made
+# The model tooling has an environment of its own: TensorFlow is large, and no site needs it.
+MODELS := .venv-models
+MODELS_BIN := $(MODELS)/bin
+# A bundle of the first site's architecture, untrained: for benchmarks.
+REFERENCE := build/reference
 # Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
 # Asked anew for every recipe (make's own wildcard remembers a folder as it was before `setup`).
 export ORT_DYLIB_PATH = $(shell find $(CURDIR)/$(VENV) -name 'libonnxruntime.so*' 2>/dev/null | head -n 1)
@@ -37,19 +42,26 @@ proof: setup ## The long forms: release build, many pictures and requests, train
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_PICTURES=2000 \
 		$(BIN)/python -m pytest -q -s tests/python
-	$(PYTHON) -m venv .venv-models
-	.venv-models/bin/pip install -q -r models/requirements-train.txt pytest -e models
-	.venv-models/bin/python -m pytest -q -ra models/tests -c models/pyproject.toml
+	TEST_PARITY_PICTURES=50 TEST_LONG=1 \
+		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
 	$(MAKE) bench
 
 .PHONY: bench
-bench: $(VENV)/.made ## Measure; prints figures, judges nothing
+bench: $(VENV)/.made $(REFERENCE)/bundle/manifest.toml ## Measure; prints figures, judges nothing
 	cargo build --release --locked
 	$(BIN)/python tests/bench/transport.py --daemon target/release/dermald
 
 .PHONY: setup
-setup: $(VENV)/.made $(BUNDLES) $(OLD_RUNTIME) $(DENY) ## Install what the tests need, in ignored folders
+setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
 	@command -v perl >/dev/null || { echo "perl is needed for tests/clients (Debian: apt-get install perl)"; exit 1; }
+
+# What PyPI has only with a graphics card's libraries: PyTorch for processors alone.
+.PHONY: system
+system:
+	@mkdir -p target; /usr/bin/python3 -c 'import torch' 2>/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
+			&& apt-get install -y -q --no-install-recommends python3-torch; } >target/apt.log 2>&1; } \
+		|| echo "NOT TESTED: conversion from PyTorch (Debian: apt-get install python3-torch)"
 
 $(VENV)/.made: tests/requirements.txt python-client/pyproject.toml models/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -57,6 +69,18 @@ $(VENV)/.made: tests/requirements.txt python-client/pyproject.toml models/pyproj
 	$(BIN)/pip install -q --disable-pip-version-check -r tests/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e python-client -e models
 	touch $@
+
+$(MODELS)/.made: models/requirements.txt models/pyproject.toml
+	$(PYTHON) -m venv $(MODELS)
+	$(MODELS_BIN)/pip install -q --disable-pip-version-check -r models/requirements.txt pytest==9.2.0
+	$(MODELS_BIN)/pip install -q --disable-pip-version-check --no-deps -e models
+	touch $@
+
+$(REFERENCE)/dermatology.keras: $(MODELS)/.made models/src/dermald_model/reference.py
+	$(MODELS_BIN)/dermald-model reference --out $@ --labels $(REFERENCE)/labels.txt
+
+$(REFERENCE)/bundle/manifest.toml: $(REFERENCE)/dermatology.keras
+	$(MODELS_BIN)/dermald-model convert $< --labels $(REFERENCE)/labels.txt --force --out $(@D)
 
 $(BUNDLES): tests/bundles/make.py $(VENV)/.made
 	rm -rf target/test-bundles
@@ -79,7 +103,7 @@ $(DENY):
 	rm -rf target/tools/build
 
 .PHONY: lint
-lint: $(VENV)/.made
+lint: $(VENV)/.made $(MODELS)/.made
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
@@ -89,7 +113,7 @@ lint: $(VENV)/.made
 	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/python tests/bench
 	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
-	cd models && ../$(BIN)/mypy src
+	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
 	for folder in bundles python bench vectors; do \
 		MYPYPATH=models/src:python-client/src $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
@@ -114,9 +138,9 @@ test-python: setup
 	$(BIN)/python tests/vectors/make.py --check
 	export TEST_DERMALD=$(CURDIR)/target/debug/dermald; \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml; \
-		$(BIN)/python -m pytest -q -ra models/tests -c models/pyproject.toml; \
+		$(MODELS_BIN)/python -m pytest -q -ra models/tests -c models/pyproject.toml; \
 		$(BIN)/python -m pytest -q -s tests/python
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
-	rm -rf target build $(VENV) .venv-models
+	rm -rf target build $(VENV) $(MODELS)

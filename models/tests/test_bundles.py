@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="writes ONNX files: install the extra [train]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: install the extra [train]")
+pytest.importorskip("onnx", reason="writes ONNX files: install the extra [tools]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: install the extra [tools]")
 
 from dermald_model import manifest
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="runs the model: install the extra [train]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="runs the model: install the extra [tools]")
 
 from dermald_model import demo, manifest
 from dermald_model.bundle import Runner

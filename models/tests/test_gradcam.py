@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("onnx", reason="builds ONNX graphs: install the extra [train]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: install the extra [train]")
+pytest.importorskip("onnx", reason="builds ONNX graphs: install the extra [tools]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: install the extra [tools]")
 
 from dermald_model.gradcam import Explanation, attach
 from dermald_model.graph import GraphError
@@ -75,7 +75,7 @@ def _example(seed: int, spread: float) -> tuple[NDArray[Any], NDArray[Any], NDAr
 @pytest.mark.parametrize("score", ["softmax", "logit"])
 def test_forward_nodes_agree_with_the_gradient_tape(score: str) -> None:
     tf = pytest.importorskip(
-        "tensorflow", reason="compares with TensorFlow's gradient tape: install the extra [train]"
+        "tensorflow", reason="compares with TensorFlow's gradient tape: install the extra [tools]"
     )
     for seed in range(12):
         features, dense, _ = _example(seed, 1.0)

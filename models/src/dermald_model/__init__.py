@@ -1,17 +1,21 @@
 """Makes model bundles for dermald; it knows nothing of sockets or of the daemon's code.
 
-The rooms, lowest first:
+The subcommands are `convert`, `verify`, `inspect_bundle`, `pictures`, `reference`, `demo`; `cli`
+dispatches them. Beneath them, lowest first:
 
-- `skin`: skin, light, hair and lens of a drawn photograph.
-- `lesions`: draws labelled pictures with known lesion masks on that skin.
-- `photo`: what happens to a picture between the camera and the tensor.
-- `manifest`: the manifest of a bundle, written and read.
-- `gradcam`: Grad-CAM as forward nodes of an ONNX graph.
-- `graph`: the demonstration network as an ONNX file, from its trained weights.
-- `training`: the network in Keras and how it is trained.
-- `evaluate`: accuracy and localisation of a bundle, through ONNX Runtime.
-- `pictures`, `demo`: the subcommands; `cli`: their dispatch.
+- `refusal`: what is not done, told in a sentence. `manifest`: a bundle's manifest.
+- `skin`, `lesions`, `photo`: drawn pictures with known lesion masks. `photos`: a site's own.
+- `parts`, `graph`: an ONNX graph, written by hand and read and added to.
+- `step`, `derivatives`, `spatial`, `backward`: the derivative of a score by a layer, as nodes.
+- `gradcam`: Grad-CAM and HiResCAM from that derivative.
+- `simplify`: the same graph, smaller, for every CPU.
+- `sources`: model files of each framework, as one ONNX graph.
+- `selftest`, `bundle`: what a bundle's folder holds, written whole and run.
+- `conversion`: from a source to a bundle's graph. `labels`, `preprocessing`: what a file lacks.
+- `agreement`: how far two models agree. `tape`: Keras's own Grad-CAM. `subjects`, `measure`,
+  `page`: what `verify` compares, measures and draws.
+- `demo_graph`, `training`, `evaluate`, `card`: the demonstration.
 
-Only `training` imports TensorFlow, only `gradcam` and `graph` import onnx, and only `evaluate`
-imports ONNX Runtime. Everything else runs with numpy and Pillow.
+Frameworks are imported by the modules that need them, when they run: `pictures` needs no more than
+numpy and Pillow.
 """

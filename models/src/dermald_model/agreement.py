@@ -1,4 +1,4 @@
-"""How far two models agree on the same photos; it knows nothing of files and of how they are run."""
+"""How far two models agree on the same photos; it knows nothing of files or of running them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

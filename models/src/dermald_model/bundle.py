@@ -68,10 +68,16 @@ class Runner:
         found = self._session.run(names, feeds)
         probabilities = found[0][0]
         if self.manifest.output.activation == "none":
-            raised = np.exp(probabilities - probabilities.max())
-            probabilities = raised / raised.sum()
+            probabilities = softmax(probabilities)
         heatmap = found[1].reshape(found[1].shape[-2:]) if len(found) > 1 else None
         return Answer(probabilities, heatmap)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The shares of a row of logits."""
+    raised = np.exp(logits - logits.max())
+    shares: NDArray[np.float32] = raised / raised.sum()
+    return shares
 
 
 def to_tensor(picture: Image.Image | Pixels, input: manifest.Input) -> NDArray[np.float32]:

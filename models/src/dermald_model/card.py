@@ -17,7 +17,7 @@ never seen a patient. **It is no diagnosis and cannot become one.**
 
 ## How it was made
 
-    pip install -r models/requirements-train.txt -e models
+    pip install -r models/requirements.txt -e models
     dermald-model demo --out models/demo
 
 {count} pictures (seed {training_seed}), {epochs} epochs. They are drawn at photo sizes, saved as

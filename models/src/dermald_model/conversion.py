@@ -27,7 +27,8 @@ class Built:
     activation: str
     classes: int
     gradcam: manifest.GradCam | None
-    nodes: int
+    # Whether the graph turns the channels round before the original's first node.
+    blue_first: bool
 
 
 def build(source: Source, pixels: Pixels, score: str, method: str) -> Built:
@@ -39,7 +40,6 @@ def build(source: Source, pixels: Pixels, score: str, method: str) -> Built:
     graph = Graph(model)
     shape = graph.shape(source.output)
     _, activation = gradcam.logits_of(graph, source.output)
-    nodes = len(model.graph.node)
     explained = None
     if source.layer is not None:
         wanted = gradcam.Explanation(source.layer, source.output, source.channel, score, method)
@@ -47,7 +47,7 @@ def build(source: Source, pixels: Pixels, score: str, method: str) -> Built:
         model = without_output(model, source.layer)
         explained = manifest.GradCam(names.heatmap, names.target, source.layer_name, score, method)
     onnx.checker.check_model(model, full_check=True)
-    return Built(model, source.output, activation, shape[1] or 0, explained, nodes)
+    return Built(model, source.output, activation, shape[1] or 0, explained, pixels.blue_first)
 
 
 def compare(built: Built, source: Source) -> float | None:
@@ -64,7 +64,8 @@ def compare(built: Built, source: Source) -> float | None:
         tensor = drawn[None].astype(np.float32)
         if source.layout == "NCHW":
             tensor = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)) / np.float32(255)
-        expected = source.predict(tensor)
+        turned = tensor[..., ::-1] if source.layout == "NHWC" else tensor[:, ::-1]
+        expected = source.predict(np.ascontiguousarray(turned) if built.blue_first else tensor)
         feeds = {source.input: tensor}
         if built.gradcam is not None:
             feeds[built.gradcam.target] = np.array([-1], np.int64)

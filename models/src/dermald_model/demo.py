@@ -48,7 +48,7 @@ _CHUNK = 100
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declares the subcommand."""
-    parser = commands.add_parser("demo", help="train the demonstration classifier (needs [train])")
+    parser = commands.add_parser("demo", help="train the demonstration classifier (needs [tools])")
     parser.add_argument("--out", type=Path, default=Path("models/demo"), help="folder to write")
     parser.add_argument("--count", type=int, default=TRAINING_COUNT, help="training pictures")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="rounds of training")

@@ -19,13 +19,13 @@ class Pixels:
 PIXELS = {
     "0..255": Pixels(),
     "0..1": Pixels(scale=1 / 255),
-    "-1..1": Pixels(scale=1 / 127.5, mean=(1.0, 1.0, 1.0)),
-    "imagenet": Pixels(scale=1 / 255, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+    "tf": Pixels(scale=1 / 127.5, mean=(1.0, 1.0, 1.0)),
+    "torch": Pixels(scale=1 / 255, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
     "caffe": Pixels(mean=(123.68, 116.779, 103.939), blue_first=True),
 }
 
 HELP = (
-    "what the network takes: 0..255 (it scales by itself), 0..1, -1..1 (Keras's 'tf' mode), "
-    "imagenet (torchvision's mean and deviation, Keras's 'torch'), caffe (blue first, mean "
-    "subtracted: keras.applications' ResNet50 and VGG)"
+    "what the network takes: 0..255 (it scales by itself), 0..1, or Keras's modes: tf (-1..1), "
+    "torch (0..1 less ImageNet's mean, by its deviation; torchvision's too), caffe (blue first, "
+    "ImageNet's mean subtracted: keras.applications' ResNet50 and VGG)"
 )

@@ -33,8 +33,11 @@ class Tape:
     elsewhere.
     """
 
-    def __init__(self, network: Any, size: tuple[int, int], names: list[str]) -> None:
+    def __init__(
+        self, network: Any, size: tuple[int, int], names: list[str], method: str = "gradcam"
+    ) -> None:
         self._network = network
+        self._method = method
         self._calls = Calls(network, size)
         self._names = names
         self._layers = [choose(self._calls, name) for name in names]
@@ -49,7 +52,9 @@ class Tape:
         image = tf.constant(image, self._network.compute_dtype)
         probabilities, found = self._run(image, tf.constant(targets, tf.int32))
         heatmaps = {
-            (name, score, target): _heatmap(features.numpy()[0], gradients.numpy()[number, 0])
+            (name, score, target): _heatmap(
+                features.numpy()[0], gradients.numpy()[number, 0], self._method
+            )
             for name, (features, by_score) in zip(self._names, found, strict=True)
             for score, gradients in by_score.items()
             for number, target in enumerate(targets)
@@ -79,8 +84,9 @@ class Tape:
         return probabilities, found
 
 
-def _heatmap(features: Numbers, gradient: Numbers) -> Numbers:
-    weighted = (features * gradient.mean((0, 1))).sum(-1)
+def _heatmap(features: Numbers, gradient: Numbers, method: str) -> Numbers:
+    weights = gradient if method == "hirescam" else gradient.mean((0, 1))
+    weighted = (features * weights).sum(-1)
     positive = np.maximum(weighted, 0)
     raw = positive if positive.max() > 0 else np.abs(weighted)
     result: Numbers = raw / raw.max() if raw.max() > 0 else raw

@@ -7,7 +7,9 @@ called, wherever it is nested.
 
 import importlib.util
 import os
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +107,28 @@ def _load(file: Path, path: Path) -> Any:
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:
-        # Keras raises errors of many kinds, often with the cause on the first line.
-        lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+        # Keras raises errors of many kinds, often with the whole configuration in them and the
+        # cause at the end of a chain.
+        said = " ".join(" ".join(str(one) or repr(one) for one in _chain(error)).split())
+        unknown = re.search(r"(?:locate class|Unknown layer:) '?([\w>.]+)", said)
+        if unknown:
+            raise Refusal(
+                f"{path} has a layer of a class of its own, {unknown[1]!r}; give the Python file "
+                "that defines it with --custom (decorated with "
+                "keras.saving.register_keras_serializable)"
+            ) from error
         hint = ""
-        if "could not be deserialized" in str(error).lower() or "Unknown layer" in str(error):
-            hint = (
-                "; if a layer is your own, give the Python file that defines it with --custom "
-                "(decorated with keras.saving.register_keras_serializable)"
-            )
-        elif "ambda" in str(error):
-            hint = "; a Lambda layer holds code: replace it by a layer, save again"
-        raise Refusal(f"Keras cannot load {path}: {lines[0][:400]}{hint}") from error
+        if "ambda" in said:
+            hint = "; a Lambda layer holds code: put a layer in its place and save again"
+        raise Refusal(f"Keras cannot load {path}: {said[:400]}{hint}") from error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it, the latest first."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def _check_ends(network: Any, path: Path) -> None:

@@ -37,6 +37,15 @@ def read(path: Path, wish: Wish) -> Source:
     except Exception as error:
         # tf2onnx raises what the operator at hand happens to raise.
         raise Refusal(f"tf2onnx cannot write {path} as ONNX: {error}") from error
+    foreign = sorted({n.op_type for n in model.graph.node if n.op_type.startswith("TFL_")})
+    if "TFL_READ_VARIABLE" in foreign:
+        raise Refusal(
+            f"{path} reads its weights from variables that are not in the file; make them "
+            "constants before it is written (convert_variables_to_constants_v2), or convert the "
+            ".keras file"
+        )
+    if foreign:
+        raise Refusal(f"{path} uses operators that ONNX does not have: {', '.join(foreign)}")
     size = (int(inputs[0]["shape"][1]), int(inputs[0]["shape"][2]))
     if wish.size and wish.size != size:
         raise Refusal(f"{path} takes {size[0]} x {size[1]}, which a .tflite file cannot change")
