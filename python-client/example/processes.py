@@ -22,12 +22,14 @@ GRACE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Memory:
-    """What a process holds, in MiB: RSS counts shared pages in full, PSS by their share."""
+    """What a process holds, in MiB: RSS counts shared pages in full, PSS by their share. Anonymous
+    is the part of RSS that lies in no file, which the kernel cannot take back."""
 
     name: str
     pid: int
     rss: float
     pss: float
+    anonymous: float
 
 
 class Process:
@@ -98,7 +100,7 @@ def memory(name: str, pid: int) -> Memory:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         key, kilobytes, *_ = line.split()
         fields[key.rstrip(":")] = int(kilobytes) / 1024
-    return Memory(name, pid, fields["Rss"], fields["Pss"])
+    return Memory(name, pid, fields["Rss"], fields["Pss"], fields["Anonymous"])
 
 
 def onnxruntime_library() -> str | None:

@@ -49,9 +49,10 @@ def percentile(ordered: list[float], percent: int) -> float:
     return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
 
 
-def time_calls(call: Call, count: int, pause: float) -> list[float]:
-    """Milliseconds of `count` calls, with `pause` seconds of sleep before each."""
-    for _ in range(WARM_UP):
+def time_calls(call: Call, count: int, pause: float, warm_up: int = WARM_UP) -> list[float]:
+    """Milliseconds of `count` calls, with `pause` seconds of sleep before each; `warm_up` calls
+    come first and do not count."""
+    for _ in range(warm_up):
         time.sleep(pause)
         call()
     took = []

@@ -50,16 +50,16 @@ def load_average() -> str:
     return " ".join(f"{load:.2f}" for load in os.getloadavg())
 
 
-def versions(binary: Path) -> dict[str, str]:
-    """The daemon's with its hash: a number alone does not tell two builds apart."""
+def versions(binary: Path, *packages: str) -> dict[str, str]:
+    """The daemon's with its hash: a number alone does not tell two builds apart. Then those of the
+    client, of Python, and of the packages that take part."""
     said = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True)
     digest = hashlib.sha256(binary.read_bytes()).hexdigest()[:12]
     return {
         "daemon": f"{said.stdout.split()[-1]} (sha256 {digest})",
         "client": version("dermald"),
-        "gunicorn": version("gunicorn"),
         "Python": platform.python_version(),
-        "Pillow": version("pillow"),
+        **{name: version(name) for name in packages},
     }
 
 

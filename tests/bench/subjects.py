@@ -63,6 +63,12 @@ def _jpeg(photo: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
+def forget_settings() -> None:
+    """What somebody set for another daemon is not to be measured."""
+    for name in [name for name in os.environ if name.startswith("DERMALD_")]:
+        del os.environ[name]
+
+
 class Dermald:
     """A daemon with the demonstration model, and one client of it."""
 
@@ -77,9 +83,7 @@ class Dermald:
     @classmethod
     @contextmanager
     def running(cls, binary: Path, photo: bytes) -> Iterator[Dermald]:
-        # What somebody set for another daemon is not to be measured.
-        for name in [name for name in os.environ if name.startswith("DERMALD_")]:
-            del os.environ[name]
+        forget_settings()
         with private_folder() as folder:
             daemon = Daemon(binary, BUNDLE, folder / "dermald.sock")
             try:

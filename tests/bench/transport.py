@@ -28,17 +28,16 @@ import json
 import shlex
 import signal
 import statistics
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from calls import Figures
+from command import DAEMON, count, file, from_root, leave, progress
 from machine import Witness, load_average, versions
 from report import Result, Series, as_json, as_table
-from subjects import ROOT, Dermald, Neighbour, make_photo
+from subjects import Dermald, Neighbour, make_photo
 
 PAUSE_SECONDS = 0.006
 BACK_TO_BACK = "back to back"
@@ -84,7 +83,7 @@ def main() -> None:
     result = Result(
         command=repeat(options),
         machine=witness.describe(),
-        versions=versions(options.daemon),
+        versions=versions(options.daemon, "gunicorn", "pillow"),
         gaps=(BACK_TO_BACK, AFTER_A_GAP),
         series=[Series(one.row, one.gap, one.rounds) for one in contestants],
         notes=notes(options, len(photo), daemon.work, contestants),
@@ -130,11 +129,10 @@ def notes(
 
 
 def repeat(options: argparse.Namespace) -> str:
-    """The command for the same run. A daemon in the repository is named from its root."""
+    """The command for the same run."""
     words = ["python", "tests/bench/transport.py"]
     words += ["--rounds", str(options.rounds), "--requests", str(options.requests)]
-    daemon = options.daemon
-    words += ["--daemon", str(daemon.relative_to(ROOT) if daemon.is_relative_to(ROOT) else daemon)]
+    words += ["--daemon", from_root(options.daemon)]
     return shlex.join(words)
 
 
@@ -146,33 +144,9 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=count, default=8, help="how often all take a turn")
     parser.add_argument("--requests", type=count, default=150, help="calls in each turn")
-    binary = ROOT / "target" / "release" / "dermald"
-    parser.add_argument("--daemon", type=file, default=binary, help="the daemon's binary")
+    parser.add_argument("--daemon", type=file, default=DAEMON, help="the daemon's binary")
     parser.add_argument("--json", type=Path, help="write all rounds to this file as well")
     return parser.parse_args()
-
-
-def count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is no count; it is at least 1")
-    return number
-
-
-def file(text: str) -> Path:
-    path = Path(text).resolve()
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text}; run `cargo build --release`")
-    return path
-
-
-def leave(signal_number: int, _frame: FrameType | None) -> None:
-    """An exception on the way out: everything that was started is stopped."""
-    raise SystemExit(128 + signal_number)
-
-
-def progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
