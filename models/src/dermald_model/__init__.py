@@ -19,3 +19,9 @@ dispatches them. Beneath them, lowest first:
 Frameworks are imported by the modules that need them, when they run: `pictures` needs no more than
 numpy and Pillow.
 """
+
+import os
+
+# ONNX Runtime reports to its makers unless this is set before its first import, and a tool that
+# sees patients' photos tells nobody anything.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
