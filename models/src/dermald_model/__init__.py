@@ -1,7 +1,7 @@
 """Makes model bundles for dermald; it knows nothing of sockets or of the daemon's code.
 
-The subcommands are `convert`, `verify`, `inspect_bundle`, `pictures`, `reference`, `demo`; `cli`
-dispatches them. Beneath them, lowest first:
+The subcommands are `convert`, `quantise`, `verify`, `inspect_bundle`, `pictures`, `reference`,
+`demo`; `cli` dispatches them. Beneath them, lowest first:
 
 - `refusal`: what is not done, told in a sentence. `manifest`: a bundle's manifest.
 - `skin`, `lesions`, `photo`: drawn pictures with known lesion masks. `photos`: a site's own.
@@ -12,6 +12,8 @@ dispatches them. Beneath them, lowest first:
 - `sources`: model files of each framework, as one ONNX graph.
 - `selftest`, `bundle`: what a bundle's folder holds, written whole and run.
 - `conversion`: from a source to a bundle's graph. `labels`, `preprocessing`: what a file lacks.
+- `float16`; `convolutions`, `calibration`, `int8`, `sensitivity`: what `quantise` rewrites, and by
+  what it decides. `probe`: a graph in memory, run. `gate`: whether the result is good enough.
 - `agreement`: how far two models agree. `tape`: Keras's own Grad-CAM. `subjects`, `measure`,
   `page`: what `verify` compares, measures and draws.
 - `demo_graph`, `training`, `evaluate`, `card`: the demonstration.

@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dermald_model import convert, demo, inspect_bundle, pictures, reference, verify
+from dermald_model import convert, demo, inspect_bundle, pictures, quantise, reference, verify
 from dermald_model.refusal import Refusal
 
 # Each module declares itself with add_command() and is cheap to import: what is heavy, it imports
 # when it runs.
-_COMMANDS = (convert, verify, inspect_bundle, pictures, reference, demo)
+_COMMANDS = (convert, quantise, verify, inspect_bundle, pictures, reference, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
