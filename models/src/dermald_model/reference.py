@@ -100,8 +100,16 @@ def pictures(count: int = _PICTURES, seed: int = SEED, side: int = SIDE) -> NDAr
 
 
 def settle(network: Any, batch: NDArray[np.float32], branch: float = _BRANCH) -> None:
-    """Gives every batch norm of a random network the mean and variance of what reaches it, and
-    makes residual branches as small as training makes them."""
+    """Makes a random network compute as steadily as a trained one.
+
+    Every batch norm gets the mean and variance of what reaches it. Residual branches become small.
+    Kernels lose their mean (weight standardisation, Qiao et al. 2019): otherwise what all pictures
+    have in common outweighs what tells them apart, and the norms magnify its rounding errors.
+    """
+    for layer in network.layers:
+        if type(layer).__name__ == "Conv2D":
+            kernel, *bias = layer.get_weights()
+            layer.set_weights([kernel - kernel.mean((0, 1, 2)), *bias])
     norms = [layer for layer in network.layers if type(layer).__name__ == "BatchNormalization"]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
