@@ -1,7 +1,7 @@
 """The subcommand `reference`: a model file of the first site's architecture, without its training.
 
 EfficientNetV2-S at 300 x 300, nested in a `Sequential` behind augmentation, seven classes. The
-weights are random but seeded; the batch norms hold the statistics of drawn pictures and the head
+weights are random but seeded; the batch norms hold the statistics of coloured patterns and the head
 is scaled, so that its answers differ from picture to picture as a trained network's do. It costs
 what the site's model costs, and whoever measures needs nobody's photos. Its answers mean nothing.
 """
@@ -24,7 +24,9 @@ LABELS = (
 )
 SIDE = 300
 SEED = 7
-# Drawn pictures whose statistics the batch norms take over, and the spread of the logits.
+# Side in pixels and strength in levels.
+_SQUARES = ((75, 40), (25, 40), (5, 40), (1, 20))
+# Pictures whose statistics the batch norms take over, and the spread of the logits.
 _PICTURES = 16
 _SPREAD = 0.3
 # How much a block adds to what it was given. With as much as it was given, as random weights would
@@ -87,16 +89,20 @@ def build() -> Any:
     return network
 
 
-def pictures(count: int = _PICTURES, seed: int = SEED, side: int = SIDE) -> NDArray[np.float32]:
-    """Drawn square pictures, float32 [count, side, side, 3] in 0..255."""
-    from dermald_model.lesions import LABELS as KINDS
-    from dermald_model.lesions import draw
+def pictures(count: int = _PICTURES, seed: int = SEED) -> NDArray[np.float32]:
+    """Squares of random colours at four scales, float32 [count, height, width, 3] in 0..255.
 
-    drawn = [
-        draw(np.random.default_rng([seed, number]), number % len(KINDS), side, side).pixels
-        for number in range(count)
-    ]
-    return np.stack(drawn).astype(np.float32)
+    A network that was never trained tells these apart; skin is too much alike for it, and its
+    answers would be differences of nearly equal numbers.
+    """
+    drawn = np.full((count, SIDE, SIDE, 3), 127.5)
+    for number, picture in enumerate(drawn):
+        rng = np.random.default_rng([seed, number])
+        for square, strength in _SQUARES:
+            cells = -(-SIDE // square)
+            colours = rng.uniform(-strength, strength, (cells, cells, 3))
+            picture += np.kron(colours, np.ones((square, square, 1)))[:SIDE, :SIDE]
+    return np.clip(drawn, 0, 255).round().astype(np.float32)
 
 
 def settle(network: Any, batch: NDArray[np.float32], branch: float = _BRANCH) -> None:
@@ -132,7 +138,7 @@ def _readers(layer: Any) -> list[Any]:
 
 
 def _spread(backbone: Any, head: Any) -> None:
-    """Scales and shifts the head until the logits of drawn pictures have one mean and spread."""
+    """Scales and shifts the head until the logits of the pictures have one mean and spread."""
     features = np.asarray(backbone(pictures(), training=False)).mean((1, 2))
     kernel, bias = head.get_weights()
     logits = features @ kernel
