@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 DENY := target/tools/bin/cargo-deny
 OLD_RUNTIME := target/old-onnxruntime/libonnxruntime.so
 BUNDLES := target/test-bundles/.made
+PICTURES := target/test-pictures/.made
 # The model tooling has an environment of its own: TensorFlow is large, and no site needs it.
 MODELS := .venv-models
 MODELS_BIN := $(MODELS)/bin
@@ -53,7 +54,7 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	$(BIN)/python tests/bench/model.py --daemon target/release/dermald
 
 .PHONY: setup
-setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
+setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(PICTURES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
 	@command -v perl >/dev/null || { echo "perl is needed for tests/clients (Debian: apt-get install perl)"; exit 1; }
 
 # What PyPI has only with a graphics card's libraries: PyTorch for processors alone.
@@ -98,6 +99,11 @@ $(BUNDLES): tests/bundles/make.py $(VENV)/.made
 	$(BIN)/python tests/bundles/make.py target/test-bundles
 	touch $@
 
+$(PICTURES): tests/pictures/make.py $(VENV)/.made
+	rm -rf target/test-pictures
+	$(BIN)/python tests/pictures/make.py target/test-pictures
+	touch $@
+
 # An ONNX Runtime that is too old, to be refused: only its library, out of its wheel.
 $(OLD_RUNTIME): $(VENV)/.made
 	mkdir -p $(@D)
@@ -120,12 +126,12 @@ lint: $(VENV)/.made $(MODELS)/.made
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
 	cd models && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check .
-	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/python tests/bench
-	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/python tests/bench
+	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/pictures tests/python tests/bench
+	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/pictures tests/python tests/bench
 	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
-	for folder in bundles python bench vectors; do \
+	for folder in bundles pictures python bench vectors; do \
 		MYPYPATH=models/src:python-client/src $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
 

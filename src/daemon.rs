@@ -164,6 +164,7 @@ pub fn inference_settings(config: &Config, bundle: Arc<Bundle>) -> inference::Se
         grad_cam: config.grad_cam,
         pictures: PictureLimits {
             pixels: config.max_pixels,
+            bytes: config.decode_bytes.as_u64(),
         },
         queue: QueueLimits {
             jobs: config.queue_requests as usize,

@@ -57,6 +57,7 @@ def test_text_has_the_keys_of_the_contract() -> None:
         ("schema = 1", "schema = 2", "schema is 2"),
         ('licence = "MIT"\n', "", "missing key licence"),
         ("width = 64", "width = 64\nwidht = 64", "unknown key input.widht"),
+        ('decode = "scaled"', 'decode = "half"', "accepted: scaled, full"),
         ('layout = "NCHW"', 'layout = "CHWN"', "accepted: NHWC, NCHW"),
         ('score = "logit"', 'score = "loss"', "accepted: softmax, logit"),
         ("mean = [1.5, 2.0, 3.0]", "mean = [1.5]", "input.mean needs three numbers"),
@@ -71,6 +72,15 @@ def test_broken_manifest_is_refused_by_key(
     (tmp_path / manifest.FILE_NAME).write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(ManifestError, match=message):
         manifest.read(tmp_path)
+
+
+def test_bundles_from_before_scaled_decoding_are_read(tmp_path: Path) -> None:
+    text = _EXAMPLE.to_toml()
+    assert 'decode = "scaled"\n' in text
+    (tmp_path / manifest.FILE_NAME).write_text(
+        text.replace('decode = "scaled"\n', ""), encoding="utf-8"
+    )
+    assert manifest.read(tmp_path) == _EXAMPLE
 
 
 def test_hash_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -231,6 +231,20 @@ pub const KEYS: &[Key] = &[
         |c| c.max_pixels.to_string()
     ),
     key!(
+        "decode_bytes",
+        "DERMALD_DECODE_BYTES",
+        None,
+        "SIZE",
+        "a size such as 96MiB, from 64KiB to 4GiB",
+        "Most memory that decoding a picture may take, told from its header; a JPEG that is no \
+         progressive one takes a few MiB at any size",
+        |c, v| {
+            c.decode_bytes = size(v, ByteSize::gib(4))?;
+            Some(())
+        },
+        |c| show_size(c.decode_bytes)
+    ),
+    key!(
         "deadline",
         "DERMALD_DEADLINE",
         None,

@@ -42,6 +42,7 @@ pub struct Config {
     pub queue_bytes: ByteSize,
     pub frame_bytes: ByteSize,
     pub max_pixels: u64,
+    pub decode_bytes: ByteSize,
     pub deadline: Duration,
     pub grace: Duration,
     pub stall_timeout: Duration,
@@ -86,7 +87,10 @@ impl Default for Config {
             queue_requests: 64,
             queue_bytes: ByteSize::mib(32),
             frame_bytes: ByteSize::mib(20),
-            max_pixels: 25_000_000,
+            // Phones take up to 50 megapixels when nobody asks them for more.
+            max_pixels: 65_000_000,
+            // 32 megapixels at full size, or a progressive JPEG of 24 (4:2:0).
+            decode_bytes: ByteSize::mib(96),
             deadline: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),

@@ -2,58 +2,65 @@
 //!
 //! The format is told by content, never by name. Dimensions and memory are checked from the header,
 //! before a pixel is decoded: `image` does not enforce `max_alloc` when a `DynamicImage` is made
-//! from a decoder, so the check here is the one that counts.
+//! from a decoder, so the checks here are the ones that count.
 
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-/// Upright pixels, 8 bits each of red, green, blue.
-pub type Pixels = RgbImage;
+use super::limits::Cost;
+use super::photo::turning_copies;
+use super::{Photo, PictureError, PictureLimits, jpeg};
+use crate::model::Decode;
+use crate::model::manifest::Input;
 
-/// What a picture may cost.
+/// How much of a photo must be left after decoding.
 #[derive(Clone, Copy, Debug)]
-pub struct PictureLimits {
-    /// Most pixels, width times height.
-    pub pixels: u64,
-}
-
-impl PictureLimits {
-    /// Room for 8 bits of red, green, blue and alpha: pictures with wider samples may have fewer
-    /// pixels.
-    fn decoded_bytes(self) -> u64 {
-        self.pixels.saturating_mul(4)
-    }
-}
-
-/// Why a file is no picture that we classify. Always the caller's fault.
-#[derive(Debug, thiserror::Error)]
-pub enum PictureError {
-    /// No bytes at all.
-    #[error("the picture is empty: 0 bytes")]
-    Empty,
-    /// The content is of no format that we read.
-    #[error("this is no picture that dermald reads ({0}); JPEG, PNG, WebP, GIF, BMP and TIFF are")]
-    Unsupported(String),
-    /// The file ends early or contradicts itself.
-    #[error("the picture is broken: {0}")]
-    Broken(String),
-    /// More than the limits allow; nothing was decoded.
-    #[error(
-        "the picture is too large: {width} x {height} pixels ({needed} when decoded), \
-             the limit is {limit}"
-    )]
-    TooLarge {
-        /// In pixels, as the header says.
-        width: u32,
-        /// In pixels, as the header says.
-        height: u32,
-        /// What decoding would take.
-        needed: bytesize::ByteSize,
-        /// The limit that is exceeded.
-        limit: String,
+pub enum Detail {
+    /// Every pixel.
+    Full,
+    /// A JPEG may come out smaller.
+    Enough {
+        /// Least width and height of the upright picture.
+        size: (u32, u32),
+        /// Least length of its longer side.
+        longest_side: u32,
     },
+}
+
+impl Detail {
+    /// What a model needs, and an overlay whose longest side is `overlay`: twice the model's size,
+    /// so that the resize still has something to filter, as with Pillow's `draft`.
+    #[must_use]
+    pub fn of(input: &Input, overlay: Option<u32>) -> Self {
+        match input.decode {
+            Decode::Full => Detail::Full,
+            Decode::Scaled => Detail::Enough {
+                size: (2 * input.width, 2 * input.height),
+                longest_side: overlay.unwrap_or(0),
+            },
+        }
+    }
+
+    pub(super) fn without_overlay(self) -> Self {
+        match self {
+            Detail::Full => Detail::Full,
+            Detail::Enough { size, .. } => Detail::Enough {
+                size,
+                longest_side: 0,
+            },
+        }
+    }
+
+    pub(super) fn is_enough(self, (width, height): (u32, u32)) -> bool {
+        match self {
+            Detail::Full => false,
+            Detail::Enough { size, longest_side } => {
+                width >= size.0 && height >= size.1 && width.max(height) >= longest_side
+            }
+        }
+    }
 }
 
 /// Decodes `file` and turns it upright by its EXIF orientation. Transparency is dropped, as Pillow's
@@ -62,87 +69,49 @@ pub enum PictureError {
 /// # Errors
 ///
 /// [`PictureError`]; nothing but the header has been read when the picture is too large.
-pub fn decode(file: &[u8], limits: PictureLimits) -> Result<Pixels, PictureError> {
+pub fn decode(file: &[u8], limits: PictureLimits, detail: Detail) -> Result<Photo, PictureError> {
     if file.is_empty() {
         return Err(PictureError::Empty);
     }
     let reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|error| PictureError::Broken(error.to_string()))?;
-    if reader.format().is_none() {
-        return Err(PictureError::Unsupported(describe(file)));
-    }
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(file) {
-        return Err(PictureError::Broken(
-            "the file ends before the picture does".into(),
-        ));
+    match reader.format() {
+        None => return Err(PictureError::Unsupported(describe(file))),
+        Some(ImageFormat::Jpeg) => return jpeg::decode(file, limits, detail),
+        Some(_) => {}
     }
     let mut decoder = reader.into_decoder().map_err(refusal)?;
-    check(&decoder, limits)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    limits.check(cost(&decoder, orientation))?;
     let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
-    // Turned after what is not needed was dropped: turning takes a second copy.
-    let mut upright = DynamicImage::ImageRgb8(picture.into_rgb8());
-    upright.apply_orientation(orientation);
-    Ok(upright.into_rgb8())
+    let size = (picture.width().into(), picture.height().into());
+    Ok(Photo::upright(picture, size, orientation))
 }
 
-/// Whether a JPEG has its end marker, looked for where it must be: behind segments and scans, not in
-/// a thumbnail. The decoder fills what is missing with grey and says nothing.
-fn jpeg_is_whole(file: &[u8]) -> bool {
-    const END: u8 = 0xd9;
-    const SCAN: u8 = 0xda;
-    let mut rest = file.get(2..).unwrap_or_default();
-    while let Some(at) = rest.iter().position(|byte| *byte == 0xff) {
-        rest = &rest[at..];
-        let Some(&marker) = rest.iter().find(|byte| **byte != 0xff) else {
-            return false;
-        };
-        let fill = rest.iter().take_while(|byte| **byte == 0xff).count();
-        rest = &rest[fill + 1..];
-        let has_length = !matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8);
-        if marker == END {
-            return true;
-        }
-        if has_length {
-            let length = rest
-                .first_chunk::<2>()
-                .map_or(2, |bytes| u16::from_be_bytes(*bytes));
-            rest = rest.get(usize::from(length.max(2))..).unwrap_or_default();
-        }
-        // What follows a scan's header is data up to the next marker that is no escape (00) and no
-        // restart (D0 to D7); anywhere else the next marker follows at once.
-        if marker == SCAN {
-            let next = rest
-                .windows(2)
-                .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xd0..=0xd7 | 0xff));
-            rest = next.map_or(&[][..], |at| &rest[at..]);
-        }
-    }
-    false
-}
-
-fn check(decoder: &impl ImageDecoder, limits: PictureLimits) -> Result<(), PictureError> {
+/// What decoding at full size takes.
+fn cost(decoder: &impl ImageDecoder, orientation: Orientation) -> Cost {
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    let needed = decoder.total_bytes();
-    let limit = if pixels > limits.pixels {
-        format!("{} pixels", limits.pixels)
-    } else if needed > limits.decoded_bytes() {
-        format!("{} of memory", bytesize::ByteSize(limits.decoded_bytes()))
+    let rgb = u64::from(width) * u64::from(height) * 3;
+    let converted = if decoder.color_type() == ColorType::Rgb8 {
+        0
     } else {
-        return Ok(());
+        rgb
     };
-    let needed = bytesize::ByteSize(needed);
-    Err(PictureError::TooLarge {
+    // What was converted is gone before it is turned.
+    let bytes = decoder
+        .total_bytes()
+        .saturating_add(converted)
+        .max(rgb * (1 + turning_copies(orientation)));
+    Cost {
         width,
         height,
-        needed,
-        limit,
-    })
+        bytes,
+        what: "when decoded",
+    }
 }
 
-fn refusal(error: ImageError) -> PictureError {
+pub(super) fn refusal(error: ImageError) -> PictureError {
     match error {
         ImageError::Unsupported(error) => PictureError::Unsupported(error.to_string()),
         error => PictureError::Broken(error.to_string()),
@@ -151,25 +120,48 @@ fn refusal(error: ImageError) -> PictureError {
 
 /// What a file that we cannot read seems to be.
 fn describe(file: &[u8]) -> String {
-    let brand = file.get(4..12).unwrap_or_default();
-    let known = match brand {
-        b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftyphevc" => Some("HEIC, as iPhones save it"),
-        b"ftypavif" => Some("AVIF"),
-        _ if file.starts_with(b"%PDF") => Some("PDF"),
-        _ => None,
+    const AVIF: [&[u8]; 2] = [b"avif", b"avis"];
+    const HEIC: [&[u8]; 8] = [
+        b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1",
+    ];
+    // The first box of an ISO file: length, `ftyp`, a brand, a version, and more brands. Some cameras
+    // write the brand of any HEIF file first, and only the others tell which one it is.
+    let brands = match file.first_chunk::<8>() {
+        Some([a, b, c, d, b'f', b't', b'y', b'p']) => {
+            let length = u32::from_be_bytes([*a, *b, *c, *d]);
+            let end = file
+                .len()
+                .min(usize::try_from(length.min(256)).unwrap_or(256));
+            file.get(8..end).unwrap_or_default()
+        }
+        _ => &[],
     };
-    match known {
-        Some(name) => format!("it is {name}; convert it to JPEG"),
-        None => "unknown content".into(),
-    }
+    let has = |wanted: &[&[u8]]| brands.chunks(4).any(|brand| wanted.contains(&brand));
+    let known = if has(&AVIF) {
+        "AVIF"
+    } else if has(&HEIC) {
+        "HEIC, as iPhones save it"
+    } else if file.starts_with(b"%PDF") {
+        "PDF"
+    } else if file.starts_with(b"\xff\x0a") || file.starts_with(b"\0\0\0\x0cJXL ") {
+        "JPEG XL"
+    } else if file.starts_with(b"\0\0\0\x0cjP  ") {
+        "JPEG 2000"
+    } else {
+        return "unknown content".into();
+    };
+    format!("it is {known}; convert it to JPEG")
 }
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
 
     const LIMITS: PictureLimits = PictureLimits {
         pixels: 1000 * 1000,
+        bytes: 4_000_000,
     };
 
     fn file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
@@ -190,7 +182,7 @@ mod tests {
     fn jpeg_cut_anywhere_is_broken_and_bytes_behind_its_end_are_not() {
         let mut whole = file(64, 64, ImageFormat::Jpeg);
         for end in 2..whole.len() {
-            let cut = decode(&whole[..end], LIMITS);
+            let cut = decode(&whole[..end], LIMITS, Detail::Full);
             assert!(
                 cut.is_err(),
                 "{end} of {} bytes were taken for a picture",
@@ -198,7 +190,7 @@ mod tests {
             );
         }
         whole.extend_from_slice(b"what some cameras append");
-        assert!(decode(&whole, LIMITS).is_ok());
+        assert!(decode(&whole, LIMITS, Detail::Full).is_ok());
     }
 
     #[test]
@@ -218,7 +210,9 @@ mod tests {
         header[20..24].copy_from_slice(&60_000_u32.to_be_bytes());
         let crc = crc32(&header[12..29]);
         header[29..33].copy_from_slice(&crc.to_be_bytes());
-        let message = decode(&header, LIMITS).expect_err("too large").to_string();
+        let message = decode(&header, LIMITS, Detail::Full)
+            .expect_err("too large")
+            .to_string();
         assert!(message.contains("60000 x 60000"), "{message}");
         assert!(message.contains("the limit is 1000000 pixels"), "{message}");
     }
@@ -235,19 +229,23 @@ mod tests {
     #[test]
     fn truncated_file_is_broken_and_text_is_unsupported() {
         let whole = png(64, 64);
-        let cut = decode(&whole[..whole.len() / 2], LIMITS);
+        let cut = decode(&whole[..whole.len() / 2], LIMITS, Detail::Full);
         assert!(matches!(cut, Err(PictureError::Broken(_))), "{cut:?}");
-        let text = decode(b"hello, I am no picture", LIMITS);
+        let text = decode(b"hello, I am no picture", LIMITS, Detail::Full);
         assert!(
             matches!(text, Err(PictureError::Unsupported(_))),
             "{text:?}"
         );
-        assert!(matches!(decode(b"", LIMITS), Err(PictureError::Empty)));
+        assert!(matches!(
+            decode(b"", LIMITS, Detail::Full),
+            Err(PictureError::Empty)
+        ));
     }
 
     #[test]
     fn heic_is_named() {
-        let error = decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", LIMITS).expect_err("HEIC");
+        let error =
+            decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", LIMITS, Detail::Full).expect_err("HEIC");
         assert!(error.to_string().contains("convert it to JPEG"), "{error}");
     }
 }

@@ -5,6 +5,9 @@
 //! when an overlay is wanted, its small base are made.
 //!
 //! - [`decode`]: bytes to upright RGB pixels, within limits that are checked before decoding.
+//! - [`jpeg`]: the same for JPEG, no larger than needed.
+//! - [`limits`]: what a picture may cost.
+//! - [`photo`]: the result: pixels, and where in them the photo lies.
 //! - [`resize`]: pixels to another size, as Pillow does it.
 //! - [`tensor`]: pixels to the model's `float32` input.
 //! - [`overlay`]: heatmap over photo, encoded.
@@ -12,10 +15,15 @@
 
 pub mod colour;
 pub mod decode;
+mod jpeg;
+pub mod limits;
 pub mod overlay;
+mod photo;
 pub mod resize;
 pub mod tensor;
 
 pub use colour::ColourMap;
-pub use decode::{PictureError, PictureLimits, Pixels};
+pub use decode::Detail;
+pub use limits::{PictureError, PictureLimits};
 pub use overlay::{Format, Heatmap, Overlay, OverlayForm};
+pub use photo::{Part, Photo, Pixels};

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use image::{ImageFormat, Rgb};
 
-use super::{ColourMap, Pixels, resize};
+use super::{ColourMap, Photo, Pixels, resize};
 use crate::model::{Fit, Resize};
 
 /// File format of an overlay.
@@ -58,11 +58,11 @@ pub struct Overlay {
 /// The photo at the size that the overlay will have. Made before the inference, so that the full
 /// picture need not be kept.
 #[must_use]
-pub fn base(picture: &Pixels, form: OverlayForm, model_size: (u32, u32), filter: Resize) -> Pixels {
-    let size = form.longest_side.map_or(model_size, |longest| {
-        resize::longest_side(picture.dimensions(), longest)
-    });
-    resize::resize(picture, size, filter, Fit::Stretch)
+pub fn base(photo: &Photo, form: OverlayForm, model_size: (u32, u32), filter: Resize) -> Pixels {
+    let size = form
+        .longest_side
+        .map_or(model_size, |longest| resize::longest_side(photo, longest));
+    resize::resize(photo, size, filter, Fit::Stretch)
 }
 
 /// Blends `heatmap`, smoothly enlarged, over `base` and encodes the result.
@@ -145,8 +145,12 @@ mod tests {
             values,
         };
         let form = form(0.4, Some(30));
-        let overlay =
-            render(base(&grey, form, (9, 9), Resize::Lanczos), &heatmap, form).expect("rendered");
+        let overlay = render(
+            base(&grey.clone().into(), form, (9, 9), Resize::Lanczos),
+            &heatmap,
+            form,
+        )
+        .expect("rendered");
         assert_eq!((overlay.width, overlay.height), (30, 20));
         let picture = image::load_from_memory(&overlay.file)
             .expect("a PNG")
@@ -165,8 +169,12 @@ mod tests {
             values: vec![f32::NAN],
         };
         let form = form(0.0, None);
-        let overlay =
-            render(base(&grey, form, (8, 8), Resize::Lanczos), &heatmap, form).expect("rendered");
+        let overlay = render(
+            base(&grey.clone().into(), form, (8, 8), Resize::Lanczos),
+            &heatmap,
+            form,
+        )
+        .expect("rendered");
         let picture = image::load_from_memory(&overlay.file)
             .expect("a PNG")
             .into_rgb8();

@@ -4,25 +4,25 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-use super::Pixels;
+use super::{Part, Photo, Pixels};
 use crate::model::{Fit, Resize};
 
 /// Where the picture lies inside a canvas of the requested size.
 struct Placement {
-    /// The part of the source that is used: left, top, width, height.
-    source: (f64, f64, f64, f64),
+    /// The part of the source that is used.
+    source: Part,
     /// The size that it takes on the canvas.
     size: (u32, u32),
 }
 
-/// Resizes `picture` to `width` x `height`.
+/// Resizes `photo` to `width` x `height`.
 ///
 /// [`Fit::Contain`] leaves black borders; the other two fill the canvas.
 #[must_use]
-pub fn resize(picture: &Pixels, (width, height): (u32, u32), filter: Resize, fit: Fit) -> Pixels {
-    let placement = place(picture.dimensions(), (width, height), fit);
+pub fn resize(photo: &Photo, (width, height): (u32, u32), filter: Resize, fit: Fit) -> Pixels {
+    let placement = place(photo.part, (width, height), fit);
     let (inner_width, inner_height) = placement.size;
-    let source = view(picture, PixelType::U8x3);
+    let source = view(&photo.pixels, PixelType::U8x3);
     let mut target = Image::new(inner_width, inner_height, PixelType::U8x3);
     run(&source, &mut target, &options(filter, placement.source));
     let inner = RgbImage::from_raw(inner_width, inner_height, target.into_vec())
@@ -42,7 +42,12 @@ pub fn resize_grey(values: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
     let source = ImageRef::new(from.0, from.1, values, PixelType::U8)
         .expect("the caller has one value a pixel");
     let mut target = Image::new(to.0, to.1, PixelType::U8);
-    let whole = (0.0, 0.0, f64::from(from.0), f64::from(from.1));
+    let whole = Part {
+        left: 0.0,
+        top: 0.0,
+        width: f64::from(from.0),
+        height: f64::from(from.1),
+    };
     run(&source, &mut target, &options(Resize::Bilinear, whole));
     target.into_vec()
 }
@@ -58,7 +63,7 @@ fn run(source: &ImageRef<'_>, target: &mut Image<'_>, options: &ResizeOptions) {
         .expect("both sides have the same pixel type, and the crop lies inside");
 }
 
-fn options(filter: Resize, crop: (f64, f64, f64, f64)) -> ResizeOptions {
+fn options(filter: Resize, part: Part) -> ResizeOptions {
     let algorithm = match filter {
         Resize::Nearest => ResizeAlg::Nearest,
         Resize::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
@@ -67,12 +72,11 @@ fn options(filter: Resize, crop: (f64, f64, f64, f64)) -> ResizeOptions {
     };
     ResizeOptions::new()
         .resize_alg(algorithm)
-        .crop(crop.0, crop.1, crop.2, crop.3)
+        .crop(part.left, part.top, part.width, part.height)
 }
 
-fn place(from: (u32, u32), to: (u32, u32), fit: Fit) -> Placement {
-    let (width, height) = (f64::from(from.0), f64::from(from.1));
-    let whole = (0.0, 0.0, width, height);
+fn place(whole: Part, to: (u32, u32), fit: Fit) -> Placement {
+    let Part { width, height, .. } = whole;
     let ratios = (f64::from(to.0) / width, f64::from(to.1) / height);
     match fit {
         Fit::Stretch => Placement {
@@ -91,12 +95,12 @@ fn place(from: (u32, u32), to: (u32, u32), fit: Fit) -> Placement {
             let ratio = ratios.0.max(ratios.1);
             let used = (f64::from(to.0) / ratio, f64::from(to.1) / ratio);
             let (left, top) = ((width - used.0) / 2.0, (height - used.1) / 2.0);
-            let source = (
-                left.max(0.0),
-                top.max(0.0),
-                used.0.min(width),
-                used.1.min(height),
-            );
+            let source = Part {
+                left: whole.left + left.max(0.0),
+                top: whole.top + top.max(0.0),
+                width: used.0.min(width),
+                height: used.1.min(height),
+            };
             Placement { source, size: to }
         }
     }
@@ -112,12 +116,15 @@ fn scaled(side: f64, ratio: f64, most: u32) -> u32 {
     (side * ratio).round().clamp(1.0, f64::from(most)) as u32
 }
 
-/// The size whose longest side is `longest` pixels, with the aspect ratio of `from`.
+/// The size whose longest side is `longest` pixels, with the aspect ratio of `photo`.
 #[must_use]
-pub fn longest_side(from: (u32, u32), longest: u32) -> (u32, u32) {
-    let ratio = f64::from(longest) / f64::from(from.0.max(from.1));
-    let side = |side: u32| scaled(f64::from(side), ratio, longest);
-    (side(from.0), side(from.1))
+pub fn longest_side(photo: &Photo, longest: u32) -> (u32, u32) {
+    let Part { width, height, .. } = photo.part;
+    let ratio = f64::from(longest) / width.max(height);
+    (
+        scaled(width, ratio, longest),
+        scaled(height, ratio, longest),
+    )
 }
 
 #[cfg(test)]
@@ -129,6 +136,7 @@ mod tests {
         // Left half black, right half white; 40 x 20 into a square.
         let picture =
             RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 0 } else { 255 }; 3]));
+        let picture = Photo::from(picture);
         let contained = resize(&picture, (20, 20), Resize::Nearest, Fit::Contain);
         assert_eq!(contained.get_pixel(19, 10).0, [255; 3]);
         assert_eq!(contained.get_pixel(19, 2).0, [0; 3], "the border is black");
@@ -139,8 +147,8 @@ mod tests {
 
     #[test]
     fn extreme_aspect_keeps_a_pixel() {
-        assert_eq!(longest_side((5000, 1), 300), (300, 1));
-        let line = RgbImage::new(5000, 1);
+        let line = Photo::from(RgbImage::new(5000, 1));
+        assert_eq!(longest_side(&line, 300), (300, 1));
         assert_eq!(
             resize(&line, (8, 8), Resize::Lanczos, Fit::Contain).dimensions(),
             (8, 8)

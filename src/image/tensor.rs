@@ -1,20 +1,15 @@
 //! Pixels to the model's `float32` input.
 
-use super::{Pixels, resize};
+use super::{Photo, resize};
 use crate::model::Layout;
 use crate::model::manifest::Input;
 
-/// Resizes `picture` as the manifest says and writes `(pixel * scale - mean) / std` in its layout.
+/// Resizes `photo` as the manifest says and writes `(pixel * scale - mean) / std` in its layout.
 ///
 /// The result has `3 * width * height` values: `[1, height, width, 3]` or `[1, 3, height, width]`.
 #[must_use]
-pub fn from_pixels(picture: &Pixels, input: &Input) -> Vec<f32> {
-    let small = resize::resize(
-        picture,
-        (input.width, input.height),
-        input.resize,
-        input.fit,
-    );
+pub fn from_photo(photo: &Photo, input: &Input) -> Vec<f32> {
+    let small = resize::resize(photo, (input.width, input.height), input.resize, input.fit);
     let value = |pixel: &image::Rgb<u8>, channel: usize| {
         (f32::from(pixel.0[channel]) * input.scale - input.mean[channel]) / input.std[channel]
     };
@@ -32,7 +27,8 @@ pub fn from_pixels(picture: &Pixels, input: &Input) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fit, Resize};
+    use crate::image::Pixels;
+    use crate::model::{Decode, Fit, Resize};
 
     fn input(layout: Layout) -> Input {
         Input {
@@ -42,6 +38,7 @@ mod tests {
             layout,
             resize: Resize::Nearest,
             fit: Fit::Stretch,
+            decode: Decode::Scaled,
             scale: 0.5,
             mean: [1.0, 2.0, 3.0],
             std: [1.0, 2.0, 4.0],
@@ -51,9 +48,10 @@ mod tests {
     #[test]
     fn layouts_hold_the_same_values_in_their_own_order() {
         let picture = Pixels::from_raw(2, 1, vec![2, 8, 14, 4, 12, 22]).expect("two pixels");
-        let nhwc = from_pixels(&picture, &input(Layout::Nhwc));
+        let picture = Photo::from(picture);
+        let nhwc = from_photo(&picture, &input(Layout::Nhwc));
         assert_eq!(nhwc, [0.0, 1.0, 1.0, 1.0, 2.0, 2.0]);
-        let nchw = from_pixels(&picture, &input(Layout::Nchw));
+        let nchw = from_photo(&picture, &input(Layout::Nchw));
         assert_eq!(nchw, [0.0, 1.0, 1.0, 2.0, 1.0, 2.0]);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Settings;
 use super::engine::{Engine, LoadError, RunError, Scores};
 use super::interrupt::Interrupt;
-use crate::image::{Pixels, decode, tensor};
+use crate::image::{Detail, Pixels, decode, tensor};
 use crate::model::BundleError;
 use crate::model::manifest::Precision;
 use crate::model::prepared::Host;
@@ -63,15 +63,16 @@ impl Engine {
     ) -> Result<Scores, String> {
         let input = &settings.bundle.manifest.input;
         let file = std::fs::read(folder.join(&case.picture)).map_err(|error| error.to_string())?;
-        let pixels = decode::decode(&file, settings.pictures).map_err(|error| error.to_string())?;
-        let (width, height) = pixels.dimensions();
+        let photo = decode::decode(&file, settings.pictures, Detail::of(input, None))
+            .map_err(|error| error.to_string())?;
+        let (width, height) = photo.pixels.dimensions();
         if (width, height) != (input.width, input.height) {
             return Err(format!(
                 "the picture is {width} x {height}, the model takes {} x {}",
                 input.width, input.height
             ));
         }
-        let tensor = tensor::from_pixels(&pixels, input);
+        let tensor = tensor::from_photo(&photo, input);
         let explain = case.heatmap.is_some();
         self.run(&tensor, case.target(), explain, &Interrupt::default())
             .map_err(|error| error.to_string())
@@ -80,7 +81,7 @@ impl Engine {
     fn run_grey(&mut self) -> Result<Duration, RunError> {
         let input = &self.bundle().manifest.input;
         let grey = Pixels::from_pixel(input.width, input.height, [128; 3].into());
-        let grey = tensor::from_pixels(&grey, input);
+        let grey = tensor::from_photo(&grey.into(), input);
         let started = Instant::now();
         self.run(&grey, None, true, &Interrupt::default())?;
         Ok(started.elapsed())

@@ -16,7 +16,7 @@ use super::preparation;
 use super::queue::Next;
 use super::runtime::Runtime;
 use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
-use crate::image::{self, Heatmap, Overlay, Pixels};
+use crate::image::{self, Detail, Heatmap, Overlay, Pixels};
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -165,16 +165,21 @@ impl Worker {
     /// From the upload to the model's input. Takes the upload, so that it is gone afterwards.
     fn prepare(&self, picture: Bytes, explain: Explain) -> Result<Prepared, Failure> {
         let input = &self.settings.bundle.manifest.input;
-        let pixels = image::decode::decode(&picture, self.settings.pictures)?;
+        let overlay = match explain {
+            Explain::Overlay(form) => form.longest_side,
+            Explain::None | Explain::Values => None,
+        };
+        let detail = Detail::of(input, overlay);
+        let photo = image::decode::decode(&picture, self.settings.pictures, detail)?;
         drop(picture);
         let base = match explain {
             Explain::Overlay(form) => {
                 let size = (input.width, input.height);
-                Some(image::overlay::base(&pixels, form, size, input.resize))
+                Some(image::overlay::base(&photo, form, size, input.resize))
             }
             Explain::None | Explain::Values => None,
         };
-        let tensor = image::tensor::from_pixels(&pixels, input);
+        let tensor = image::tensor::from_photo(&photo, input);
         Ok(Prepared { tensor, base })
     }
 

@@ -92,6 +92,9 @@ pub struct Input {
     /// What happens to a photo of another aspect ratio.
     #[serde(default)]
     pub fit: Fit,
+    /// Whether every pixel of a JPEG is decoded.
+    #[serde(default)]
+    pub decode: Decode,
     /// `tensor = (pixel * scale - mean) / std`, with pixels in 0..255.
     #[serde(default = "one")]
     pub scale: f32,
@@ -144,6 +147,18 @@ pub enum Fit {
     Contain,
     /// The middle of the photo, as large as it goes.
     CentreCrop,
+}
+
+/// Whether every pixel of a JPEG is decoded before the resize.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decode {
+    /// Large photos are decoded at 1/2, 1/4 or 1/8, so that at least twice the model's size remains
+    /// (Pillow's `draft`): a fraction of memory and time.
+    #[default]
+    Scaled,
+    /// All pixels are, as Pillow does it without `draft`: for sites that need what their training saw.
+    Full,
 }
 
 /// What the model gives: `float32` of shape `[1, classes]`.
@@ -341,6 +356,11 @@ mod tests {
             ),
             ("resize =", "resise =", "resise"),
             (
+                "layout =",
+                "decode = \"half\"\nlayout =",
+                "unknown variant `half`",
+            ),
+            (
                 "schema = 1",
                 "schema = 1\nprecision = \"int4\"",
                 "unknown variant `int4`",
@@ -362,18 +382,21 @@ mod tests {
     }
 
     #[test]
-    fn precision_and_method_have_defaults() {
+    fn precision_method_and_decode_have_defaults() {
         let parse = |text: &str| Manifest::parse(text).expect("a good manifest");
         let method = |manifest: &Manifest| manifest.gradcam.as_ref().map(|cam| cam.method);
         let plain = parse(DEMO);
         assert_eq!(plain.precision, Precision::Float32);
+        assert_eq!(plain.input.decode, Decode::Scaled);
         assert_eq!(method(&plain), Some(Method::GradCam));
         let named = DEMO
             .replacen("schema = 1", "schema = 1\nprecision = \"int8\"", 1)
+            .replacen("layout =", "decode = \"full\"\nlayout =", 1)
             .replacen("[gradcam]", "[gradcam]\nmethod = \"hirescam\"", 1);
         let named = parse(&named);
         assert_eq!(named.precision.to_string(), "int8");
         assert_eq!(method(&named), Some(Method::HiResCam));
+        assert_eq!(named.input.decode, Decode::Full);
     }
 
     #[test]

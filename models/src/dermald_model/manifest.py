@@ -20,6 +20,7 @@ CHOICES = {
     "layout": ("NHWC", "NCHW"),
     "resize": ("nearest", "bilinear", "bicubic", "lanczos"),
     "fit": ("stretch", "contain", "centre-crop"),
+    "decode": ("scaled", "full"),
     "activation": ("softmax", "sigmoid", "none"),
     "score": ("softmax", "logit"),
     "method": ("gradcam", "hirescam"),
@@ -41,6 +42,7 @@ class Input:
     layout: str = "NHWC"
     resize: str = "lanczos"
     fit: str = "stretch"
+    decode: str = "scaled"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -142,7 +144,7 @@ def _from_table(table: dict[str, Any]) -> Manifest:
     _expect_keys("", table, ("schema", *words, *parts, *optional))
     if table["schema"] != SCHEMA:
         raise ManifestError(f"schema is {table['schema']!r}; this program reads {SCHEMA}")
-    entry = dict(table["input"])
+    entry = {"decode": "scaled", **table["input"]}
     _expect_keys("input.", entry, tuple(Input.__dataclass_fields__))
     for name in ("mean", "std"):
         entry[name] = tuple(float(value) for value in entry[name])
