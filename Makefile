@@ -52,6 +52,7 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	cargo build --release --locked
 	$(BIN)/python tests/bench/transport.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/model.py --daemon target/release/dermald
+	$(BIN)/python tests/bench/photos.py --daemon target/release/dermald
 
 .PHONY: setup
 setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(PICTURES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders

@@ -125,10 +125,10 @@ class Load:
 def load(binary: Path, bundle: Bundle, cache: Path) -> Load:
     """Compares a daemon that waits for its first request with one that loaded the model at its
     start. The first request itself tells less: it runs the model, which maps all weights in."""
-    with _daemon(binary, bundle, cache, preload=False) as (daemon, _):
+    with daemon_with(binary, bundle, cache, preload=False) as (daemon, _):
         idle = memory(bundle.name, daemon.pid)
         before = _cpu_seconds(daemon.pid)
-    with _daemon(binary, bundle, cache, preload=True) as (daemon, client):
+    with daemon_with(binary, bundle, cache, preload=True) as (daemon, client):
         _wait_until_loaded(client)
         cpu_ms = (_cpu_seconds(daemon.pid) - before) * 1000
         return Load(idle.rss, _peak(daemon.pid) - idle.rss, cpu_ms)
@@ -155,7 +155,7 @@ class Served:
     @classmethod
     @contextmanager
     def running(cls, binary: Path, bundle: Bundle, cache: Path, photo: bytes) -> Iterator[Served]:
-        with _daemon(binary, bundle, cache, preload=False) as (daemon, client):
+        with daemon_with(binary, bundle, cache, preload=False) as (daemon, client):
             yield cls(bundle, daemon, client, photo)
 
     @property
@@ -207,7 +207,7 @@ class OnnxRuntime:
 
 
 @contextmanager
-def _daemon(
+def daemon_with(
     binary: Path, bundle: Bundle, cache: Path, *, preload: bool
 ) -> Iterator[tuple[Daemon, dermald.Client]]:
     options = ["--cache", str(cache), "--threads", "1", "--preload", str(preload).lower()]
