@@ -102,7 +102,8 @@ def pictures(count: int = _PICTURES, seed: int = SEED) -> NDArray[np.float32]:
             cells = -(-SIDE // square)
             colours = rng.uniform(-strength, strength, (cells, cells, 3))
             picture += np.kron(colours, np.ones((square, square, 1)))[:SIDE, :SIDE]
-    return np.clip(drawn, 0, 255).round().astype(np.float32)
+    rounded: NDArray[np.float32] = np.clip(drawn, 0, 255).round().astype(np.float32)
+    return rounded
 
 
 def settle(network: Any, batch: NDArray[np.float32], branch: float = _BRANCH) -> None:
