@@ -4,7 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use dermald::image::{Detail, PictureLimits, decode};
+use dermald::image::{Detail, PictureLimits, Reading, decode};
+use dermald::model::Alpha;
 
 const LIMITS: PictureLimits = PictureLimits {
     pixels: 65_000_000,
@@ -15,6 +16,14 @@ const SCALED: Detail = Detail::Enough {
     size: (60, 40),
     longest_side: 0,
 };
+
+/// Transparency is dropped, as Pillow drops it.
+fn reading(detail: Detail) -> Reading {
+    Reading {
+        detail,
+        alpha: Alpha::Drop,
+    }
+}
 
 /// Numbers that are the same in every run (xorshift).
 struct Numbers(u64);
@@ -59,7 +68,7 @@ fn changed_bytes_make_an_error_or_a_picture() {
             }
             for detail in [SCALED, Detail::Full] {
                 let started = Instant::now();
-                if let Ok(photo) = decode::decode(&file, LIMITS, detail) {
+                if let Ok(photo) = decode::decode(&file, LIMITS, reading(detail)) {
                     assert!(photo.part.width > 0.0 && photo.part.height > 0.0);
                 }
                 let took = started.elapsed();
@@ -76,11 +85,11 @@ fn file_that_ends_early_is_an_error_at_every_scale() {
         for part in 1..40 {
             let cut = &whole[..whole.len() * part / 40];
             assert!(
-                decode::decode(cut, LIMITS, SCALED).is_err(),
+                decode::decode(cut, LIMITS, reading(SCALED)).is_err(),
                 "{name} {part}"
             );
             assert!(
-                decode::decode(cut, LIMITS, Detail::Full).is_err(),
+                decode::decode(cut, LIMITS, reading(Detail::Full)).is_err(),
                 "{name} {part}"
             );
         }

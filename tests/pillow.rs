@@ -5,8 +5,8 @@ mod support;
 
 use std::path::PathBuf;
 
-use dermald::image::{Detail, PictureLimits, Pixels, decode, resize};
-use dermald::model::{Fit, Resize};
+use dermald::image::{Detail, PictureLimits, Pixels, Reading, decode, resize};
+use dermald::model::{Alpha, Fit, Resize};
 
 /// The size that `make.py` calls the model's.
 const MODEL_SIZE: (u32, u32) = (150, 100);
@@ -15,6 +15,14 @@ const LIMITS: PictureLimits = PictureLimits {
     pixels: 65_000_000,
     bytes: 96 << 20,
 };
+
+/// Transparency is dropped, as Pillow drops it.
+fn reading(detail: Detail) -> Reading {
+    Reading {
+        detail,
+        alpha: Alpha::Drop,
+    }
+}
 
 /// How far one picture is from another, in levels of 0 to 255.
 struct Distance {
@@ -60,7 +68,7 @@ fn far(detail: Detail, close: fn(&Distance) -> bool) -> Vec<String> {
             .to_string_lossy()
             .into_owned();
         let file = std::fs::read(path).expect("readable");
-        let photo = match decode::decode(&file, LIMITS, detail) {
+        let photo = match decode::decode(&file, LIMITS, reading(detail)) {
             Ok(photo) => photo,
             Err(error) => return Some(format!("{name}: {error}")),
         };

@@ -58,6 +58,7 @@ def test_text_has_the_keys_of_the_contract() -> None:
         ('licence = "MIT"\n', "", "missing key licence"),
         ("width = 64", "width = 64\nwidht = 64", "unknown key input.widht"),
         ('decode = "scaled"', 'decode = "half"', "accepted: scaled, full"),
+        ('alpha = "drop"', 'alpha = "grey"', "accepted: drop, white, black"),
         ('layout = "NCHW"', 'layout = "CHWN"', "accepted: NHWC, NCHW"),
         ('score = "logit"', 'score = "loss"', "accepted: softmax, logit"),
         ("mean = [1.5, 2.0, 3.0]", "mean = [1.5]", "input.mean needs three numbers"),
@@ -74,12 +75,12 @@ def test_broken_manifest_is_refused_by_key(
         manifest.read(tmp_path)
 
 
-def test_bundles_from_before_scaled_decoding_are_read(tmp_path: Path) -> None:
+def test_bundles_from_before_optional_keys_are_read(tmp_path: Path) -> None:
     text = _EXAMPLE.to_toml()
-    assert 'decode = "scaled"\n' in text
-    (tmp_path / manifest.FILE_NAME).write_text(
-        text.replace('decode = "scaled"\n', ""), encoding="utf-8"
-    )
+    for key in ('decode = "scaled"\n', 'alpha = "drop"\n'):
+        assert key in text
+        text = text.replace(key, "")
+    (tmp_path / manifest.FILE_NAME).write_text(text, encoding="utf-8")
     assert manifest.read(tmp_path) == _EXAMPLE
 
 

@@ -7,13 +7,33 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::limits::Cost;
 use super::photo::turning_copies;
 use super::{Photo, PictureError, PictureLimits, jpeg};
-use crate::model::Decode;
 use crate::model::manifest::Input;
+use crate::model::{Alpha, Decode};
+
+/// What is wanted of a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// How large it must come out.
+    pub detail: Detail,
+    /// What becomes of transparent pixels.
+    pub alpha: Alpha,
+}
+
+impl Reading {
+    /// What a model needs, and an overlay whose longest side is `overlay`.
+    #[must_use]
+    pub fn of(input: &Input, overlay: Option<u32>) -> Self {
+        Reading {
+            detail: Detail::of(input, overlay),
+            alpha: input.alpha,
+        }
+    }
+}
 
 /// How much of a photo must be left after decoding.
 #[derive(Clone, Copy, Debug)]
@@ -30,10 +50,9 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// What a model needs, and an overlay whose longest side is `overlay`: twice the model's size,
-    /// so that the resize still has something to filter, as with Pillow's `draft`.
-    #[must_use]
-    pub fn of(input: &Input, overlay: Option<u32>) -> Self {
+    /// Twice the model's size, so that the resize still has something to filter, as with Pillow's
+    /// `draft`.
+    fn of(input: &Input, overlay: Option<u32>) -> Self {
         match input.decode {
             Decode::Full => Detail::Full,
             Decode::Scaled => Detail::Enough {
@@ -63,17 +82,20 @@ impl Detail {
     }
 }
 
-/// Decodes `file` and turns it upright by its EXIF orientation. Transparency is dropped, as Pillow's
-/// `convert("RGB")` does.
+/// Decodes `file` and turns it upright by its EXIF orientation.
 ///
 /// # Errors
 ///
 /// [`PictureError`]; nothing but the header has been read when the picture is too large.
-pub fn decode(file: &[u8], limits: PictureLimits, detail: Detail) -> Result<Photo, PictureError> {
+pub fn decode(
+    file: &[u8],
+    limits: PictureLimits,
+    Reading { detail, alpha }: Reading,
+) -> Result<Photo, PictureError> {
     if file.is_empty() {
         return Err(PictureError::Empty);
     }
-    let reader = ImageReader::new(Cursor::new(file))
+    let mut reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|error| PictureError::Broken(error.to_string()))?;
     match reader.format() {
@@ -81,34 +103,66 @@ pub fn decode(file: &[u8], limits: PictureLimits, detail: Detail) -> Result<Phot
         Some(ImageFormat::Jpeg) => return jpeg::decode(file, limits, detail),
         Some(_) => {}
     }
+    // What decoders take for themselves (metadata, intermediate rows, frames) is bounded by them, at
+    // 512 MiB unless they are told.
+    let mut allowed = Limits::default();
+    allowed.max_alloc = Some(limits.bytes);
+    reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(refusal)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     limits.check(cost(&decoder, orientation))?;
     let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     let size = (picture.width().into(), picture.height().into());
-    Ok(Photo::upright(picture, size, orientation))
+    Ok(Photo::upright(on(picture, alpha), size, orientation))
 }
 
 /// What decoding at full size takes.
 fn cost(decoder: &impl ImageDecoder, orientation: Orientation) -> Cost {
     let (width, height) = decoder.dimensions();
-    let rgb = u64::from(width) * u64::from(height) * 3;
-    let converted = if decoder.color_type() == ColorType::Rgb8 {
-        0
-    } else {
-        rgb
+    let pixels = u64::from(width) * u64::from(height);
+    let colour = decoder.color_type();
+    // A copy is made of what is not RGB yet; laying it over a ground takes four bytes a pixel twice.
+    let (least, converted) = match colour {
+        ColorType::Rgb8 => (0, 0),
+        _ if colour.has_alpha() => (pixels * 4, pixels * 4),
+        _ => (0, pixels * 3),
     };
     // What was converted is gone before it is turned.
-    let bytes = decoder
-        .total_bytes()
-        .saturating_add(converted)
-        .max(rgb * (1 + turning_copies(orientation)));
+    let bytes = (decoder.total_bytes().max(least).saturating_add(converted))
+        .max(pixels * 3 * (1 + turning_copies(orientation)));
     Cost {
         width,
         height,
         bytes,
         what: "when decoded",
     }
+}
+
+/// `picture` without its alpha channel, if it has one.
+fn on(picture: DynamicImage, alpha: Alpha) -> DynamicImage {
+    let ground = match alpha {
+        Alpha::White => 255,
+        Alpha::Black => 0,
+        Alpha::Drop => return picture,
+    };
+    if !picture.color().has_alpha() {
+        return picture;
+    }
+    let mut picture = picture.into_rgba8();
+    for pixel in picture.pixels_mut() {
+        let [.., opacity] = pixel.0;
+        for channel in &mut pixel.0[..3] {
+            *channel = blend(*channel, ground, opacity);
+        }
+    }
+    picture.into()
+}
+
+/// `above` over `below`, rounded.
+fn blend(above: u8, below: u8, opacity: u8) -> u8 {
+    let [above, below, opacity] = [above, below, opacity].map(u32::from);
+    let sum = above * opacity + below * (255 - opacity);
+    u8::try_from((sum + 127) / 255).expect("a mean of two bytes")
 }
 
 pub(super) fn refusal(error: ImageError) -> PictureError {
@@ -178,11 +232,33 @@ mod tests {
         file(width, height, ImageFormat::Png)
     }
 
+    const FULL: Reading = Reading {
+        detail: Detail::Full,
+        alpha: Alpha::Drop,
+    };
+
+    #[test]
+    fn transparent_pixels_become_what_the_manifest_says() {
+        let mut file = Cursor::new(Vec::new());
+        image::RgbaImage::from_raw(2, 1, vec![200, 100, 0, 0, 200, 100, 0, 51])
+            .expect("two pixels")
+            .write_to(&mut file, ImageFormat::Png)
+            .expect("encoded");
+        let pixels = |alpha| {
+            let reading = Reading { alpha, ..FULL };
+            let photo = decode(file.get_ref(), LIMITS, reading).expect("decoded");
+            photo.pixels.into_raw()
+        };
+        assert_eq!(pixels(Alpha::Drop), [200, 100, 0, 200, 100, 0]);
+        assert_eq!(pixels(Alpha::White), [255, 255, 255, 244, 224, 204]);
+        assert_eq!(pixels(Alpha::Black), [0, 0, 0, 40, 20, 0]);
+    }
+
     #[test]
     fn jpeg_cut_anywhere_is_broken_and_bytes_behind_its_end_are_not() {
         let mut whole = file(64, 64, ImageFormat::Jpeg);
         for end in 2..whole.len() {
-            let cut = decode(&whole[..end], LIMITS, Detail::Full);
+            let cut = decode(&whole[..end], LIMITS, FULL);
             assert!(
                 cut.is_err(),
                 "{end} of {} bytes were taken for a picture",
@@ -190,7 +266,7 @@ mod tests {
             );
         }
         whole.extend_from_slice(b"what some cameras append");
-        assert!(decode(&whole, LIMITS, Detail::Full).is_ok());
+        assert!(decode(&whole, LIMITS, FULL).is_ok());
     }
 
     #[test]
@@ -210,7 +286,7 @@ mod tests {
         header[20..24].copy_from_slice(&60_000_u32.to_be_bytes());
         let crc = crc32(&header[12..29]);
         header[29..33].copy_from_slice(&crc.to_be_bytes());
-        let message = decode(&header, LIMITS, Detail::Full)
+        let message = decode(&header, LIMITS, FULL)
             .expect_err("too large")
             .to_string();
         assert!(message.contains("60000 x 60000"), "{message}");
@@ -229,23 +305,22 @@ mod tests {
     #[test]
     fn truncated_file_is_broken_and_text_is_unsupported() {
         let whole = png(64, 64);
-        let cut = decode(&whole[..whole.len() / 2], LIMITS, Detail::Full);
+        let cut = decode(&whole[..whole.len() / 2], LIMITS, FULL);
         assert!(matches!(cut, Err(PictureError::Broken(_))), "{cut:?}");
-        let text = decode(b"hello, I am no picture", LIMITS, Detail::Full);
+        let text = decode(b"hello, I am no picture", LIMITS, FULL);
         assert!(
             matches!(text, Err(PictureError::Unsupported(_))),
             "{text:?}"
         );
         assert!(matches!(
-            decode(b"", LIMITS, Detail::Full),
+            decode(b"", LIMITS, FULL),
             Err(PictureError::Empty)
         ));
     }
 
     #[test]
     fn heic_is_named() {
-        let error =
-            decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", LIMITS, Detail::Full).expect_err("HEIC");
+        let error = decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", LIMITS, FULL).expect_err("HEIC");
         assert!(error.to_string().contains("convert it to JPEG"), "{error}");
     }
 }

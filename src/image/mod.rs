@@ -23,7 +23,7 @@ pub mod resize;
 pub mod tensor;
 
 pub use colour::ColourMap;
-pub use decode::Detail;
+pub use decode::{Detail, Reading};
 pub use limits::{PictureError, PictureLimits};
 pub use overlay::{Format, Heatmap, Overlay, OverlayForm};
 pub use photo::{Part, Photo, Pixels};

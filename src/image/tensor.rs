@@ -28,7 +28,7 @@ pub fn from_photo(photo: &Photo, input: &Input) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::image::Pixels;
-    use crate::model::{Decode, Fit, Resize};
+    use crate::model::{Alpha, Decode, Fit, Resize};
 
     fn input(layout: Layout) -> Input {
         Input {
@@ -39,6 +39,7 @@ mod tests {
             resize: Resize::Nearest,
             fit: Fit::Stretch,
             decode: Decode::Scaled,
+            alpha: Alpha::Drop,
             scale: 0.5,
             mean: [1.0, 2.0, 3.0],
             std: [1.0, 2.0, 4.0],

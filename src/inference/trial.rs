@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Settings;
 use super::engine::{Engine, LoadError, RunError, Scores};
 use super::interrupt::Interrupt;
-use crate::image::{Detail, Pixels, decode, tensor};
+use crate::image::{Pixels, Reading, decode, tensor};
 use crate::model::BundleError;
 use crate::model::manifest::Precision;
 use crate::model::prepared::Host;
@@ -63,7 +63,7 @@ impl Engine {
     ) -> Result<Scores, String> {
         let input = &settings.bundle.manifest.input;
         let file = std::fs::read(folder.join(&case.picture)).map_err(|error| error.to_string())?;
-        let photo = decode::decode(&file, settings.pictures, Detail::of(input, None))
+        let photo = decode::decode(&file, settings.pictures, Reading::of(input, None))
             .map_err(|error| error.to_string())?;
         let (width, height) = photo.pixels.dimensions();
         if (width, height) != (input.width, input.height) {

@@ -16,7 +16,7 @@ use super::preparation;
 use super::queue::Next;
 use super::runtime::Runtime;
 use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
-use crate::image::{self, Detail, Heatmap, Overlay, Pixels};
+use crate::image::{self, Heatmap, Overlay, Pixels, Reading};
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -169,8 +169,8 @@ impl Worker {
             Explain::Overlay(form) => form.longest_side,
             Explain::None | Explain::Values => None,
         };
-        let detail = Detail::of(input, overlay);
-        let photo = image::decode::decode(&picture, self.settings.pictures, detail)?;
+        let reading = Reading::of(input, overlay);
+        let photo = image::decode::decode(&picture, self.settings.pictures, reading)?;
         drop(picture);
         let base = match explain {
             Explain::Overlay(form) => {

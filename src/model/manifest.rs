@@ -95,6 +95,9 @@ pub struct Input {
     /// Whether every pixel of a JPEG is decoded.
     #[serde(default)]
     pub decode: Decode,
+    /// What becomes of transparent pixels.
+    #[serde(default)]
+    pub alpha: Alpha,
     /// `tensor = (pixel * scale - mean) / std`, with pixels in 0..255.
     #[serde(default = "one")]
     pub scale: f32,
@@ -159,6 +162,19 @@ pub enum Decode {
     Scaled,
     /// All pixels are, as Pillow does it without `draft`: for sites that need what their training saw.
     Full,
+}
+
+/// What becomes of the pixels of a picture with transparency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Alpha {
+    /// They show the colour that they would have if they were opaque, as with Pillow's `convert`.
+    #[default]
+    Drop,
+    /// They lie over white.
+    White,
+    /// They lie over black.
+    Black,
 }
 
 /// What the model gives: `float32` of shape `[1, classes]`.
@@ -361,6 +377,11 @@ mod tests {
                 "unknown variant `half`",
             ),
             (
+                "layout =",
+                "alpha = \"grey\"\nlayout =",
+                "unknown variant `grey`",
+            ),
+            (
                 "schema = 1",
                 "schema = 1\nprecision = \"int4\"",
                 "unknown variant `int4`",
@@ -382,21 +403,27 @@ mod tests {
     }
 
     #[test]
-    fn precision_method_and_decode_have_defaults() {
+    fn optional_keys_have_defaults() {
         let parse = |text: &str| Manifest::parse(text).expect("a good manifest");
         let method = |manifest: &Manifest| manifest.gradcam.as_ref().map(|cam| cam.method);
         let plain = parse(DEMO);
         assert_eq!(plain.precision, Precision::Float32);
         assert_eq!(plain.input.decode, Decode::Scaled);
+        assert_eq!(plain.input.alpha, Alpha::Drop);
         assert_eq!(method(&plain), Some(Method::GradCam));
         let named = DEMO
             .replacen("schema = 1", "schema = 1\nprecision = \"int8\"", 1)
-            .replacen("layout =", "decode = \"full\"\nlayout =", 1)
+            .replacen(
+                "layout =",
+                "decode = \"full\"\nalpha = \"white\"\nlayout =",
+                1,
+            )
             .replacen("[gradcam]", "[gradcam]\nmethod = \"hirescam\"", 1);
         let named = parse(&named);
         assert_eq!(named.precision.to_string(), "int8");
         assert_eq!(method(&named), Some(Method::HiResCam));
         assert_eq!(named.input.decode, Decode::Full);
+        assert_eq!(named.input.alpha, Alpha::White);
     }
 
     #[test]

@@ -17,4 +17,4 @@ pub mod selftest;
 pub mod stamp;
 
 pub use bundle::{Bundle, BundleError};
-pub use manifest::{Activation, Decode, Fit, Labels, Layout, Manifest, Resize};
+pub use manifest::{Activation, Alpha, Decode, Fit, Labels, Layout, Manifest, Resize};

@@ -21,6 +21,7 @@ CHOICES = {
     "resize": ("nearest", "bilinear", "bicubic", "lanczos"),
     "fit": ("stretch", "contain", "centre-crop"),
     "decode": ("scaled", "full"),
+    "alpha": ("drop", "white", "black"),
     "activation": ("softmax", "sigmoid", "none"),
     "score": ("softmax", "logit"),
     "method": ("gradcam", "hirescam"),
@@ -43,6 +44,7 @@ class Input:
     resize: str = "lanczos"
     fit: str = "stretch"
     decode: str = "scaled"
+    alpha: str = "drop"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -144,7 +146,7 @@ def _from_table(table: dict[str, Any]) -> Manifest:
     _expect_keys("", table, ("schema", *words, *parts, *optional))
     if table["schema"] != SCHEMA:
         raise ManifestError(f"schema is {table['schema']!r}; this program reads {SCHEMA}")
-    entry = {"decode": "scaled", **table["input"]}
+    entry = {"decode": "scaled", "alpha": "drop", **table["input"]}
     _expect_keys("input.", entry, tuple(Input.__dataclass_fields__))
     for name in ("mean", "std"):
         entry[name] = tuple(float(value) for value in entry[name])
