@@ -14,8 +14,8 @@ from dermald_model.refusal import Refusal
 from dermald_model.simplify import simplify, without_output
 from dermald_model.sources import Source
 
-# Probabilities of the same picture in two frameworks. Measured: 3e-6 for EfficientNetV2-S, trained or
-# not; up to 3e-5 for random networks that magnify rounding.
+# Probabilities of the same picture in two frameworks. Measured: 3e-6 for EfficientNetV2-S, trained
+# or not; up to 3e-5 for random networks that magnify rounding.
 AGREEMENT = 1e-4
 
 
