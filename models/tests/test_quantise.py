@@ -119,7 +119,9 @@ def test_every_calibration_keeps_a_convolution(method: str, photos: Path) -> Non
     )
     for one in found:
         wanted = _output(model, description, one.output, pictures[0])
-        kept = _output(int8.quantised(graph, [one], ranges), description, one.output, pictures[0])
+        kept = _output(
+            int8.Recipe(graph, ranges).quantised([one]), description, one.output, pictures[0]
+        )
         error = np.sqrt(((kept - wanted) ** 2).mean() / (wanted**2).mean())
         assert error < 0.03, (method, one.output)
 

@@ -12,8 +12,9 @@ The subcommands are `convert`, `quantise`, `verify`, `inspect_bundle`, `pictures
 - `sources`: model files of each framework, as one ONNX graph.
 - `selftest`, `bundle`: what a bundle's folder holds, written whole and run.
 - `conversion`: from a source to a bundle's graph. `labels`, `preprocessing`: what a file lacks.
-- `float16`; `convolutions`, `calibration`, `int8`, `sensitivity`: what `quantise` rewrites, and by
-  what it decides. `probe`: a graph in memory, run. `gate`: whether the result is good enough.
+- `quantisation`: from a float network and photos to int8, through `convolutions` (which may be),
+  `calibration` (how wide tensors are), `int8` (the rewriting) and `sensitivity` (which stay float).
+  `float16`: weights that travel. `probe`: a graph in memory. `gate`: is the result good enough?
 - `agreement`: how far two models agree. `tape`: Keras's own Grad-CAM. `subjects`, `measure`,
   `page`: what `verify` compares, measures and draws.
 - `demo_graph`, `training`, `evaluate`, `card`: the demonstration.

@@ -13,7 +13,7 @@ from dermald_model import manifest
 from dermald_model.graph import Graph
 from dermald_model.probe import Probe, Tensor
 
-METHODS = ("percentile", "entropy", "minmax")
+METHODS = ("minmax", "percentile", "entropy")
 _PERCENTILE = 0.9999
 _BINS = 1024
 # Of entropy's coarse histogram, as in ONNX Runtime's own calibration.

@@ -1,10 +1,10 @@
 """The convolutions of a network that may become int8; it knows nothing of photos or of rounding.
 
-Not among them are those whose work is not worth it (depthwise ones, and those of a single position,
-as in squeeze-and-excite blocks: they read more than they compute), and those that the heatmap is
-read from: what explains a decision stays in float.
+Not among them are depthwise ones (they do so little with each number that rounding it costs more
+than it saves) and those that the heatmap is read from: what explains a decision stays in float.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from dermald_model.refusal import Refusal
 # Quantising channel by channel came with this opset.
 _OPSET = 13
 _EXPLANATION = "gradcam/"
+# A weight costs at least as much as so many multiplications: it must be read. This is what the
+# convolutions of squeeze-and-excite blocks cost, which have one position.
+_READING = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,9 @@ class Convolution:
     output: str
     weights: NDArray[np.float64]
     bias: NDArray[np.float64]
-    # Multiplications for one picture.
+    # Multiplications for one picture, or what costs as much.
     work: int
+    positions: int
 
 
 def find(graph: Graph) -> list[Convolution]:
@@ -54,12 +58,20 @@ def _candidate(graph: Graph, node: Any) -> list[Convolution]:
     if weights is None or weights.ndim != 4 or attributes(node).get("group", 1) != 1:
         return []
     positions = int(np.prod([length or 1 for length in graph.shape(node.output[0])[2:]]))
-    if positions == 1 or (named and bias is None):
+    if named and bias is None:
         return []
     if bias is None:
         bias = np.zeros(len(weights))
     wide = weights.astype(np.float64), bias.astype(np.float64)
-    return [Convolution(node.input[0], node.output[0], *wide, weights.size * positions)]
+    work = weights.size * max(positions, _READING)
+    return [Convolution(node.input[0], node.output[0], *wide, work, positions)]
+
+
+def grouped(found: Sequence[Convolution]) -> list[list[Convolution]]:
+    """What is decided together: those of a single position, which are many and small."""
+    groups = [[one] for one in found if one.positions > 1]
+    single = [one for one in found if one.positions == 1]
+    return [*groups, single] if single else groups
 
 
 def _explained(nodes: list[Any]) -> set[str]:

@@ -39,14 +39,17 @@ _WORTH = 0.6
 Vector = NDArray[np.float64]
 
 
-def quantised(
-    graph: Graph,
-    chosen: Collection[Convolution],
-    ranges: dict[str, Range],
-    largest_weight: int = FULL,
-) -> onnx.ModelProto:
-    """A copy of the graph's model in which the chosen convolutions are int8."""
-    return _Rewriting(graph, chosen, ranges, largest_weight).result()
+@dataclass(frozen=True)
+class Recipe:
+    """How convolutions of a graph become int8, whichever of them do."""
+
+    graph: Graph
+    ranges: dict[str, Range]
+    largest_weight: int = FULL
+
+    def quantised(self, chosen: Collection[Convolution]) -> onnx.ModelProto:
+        """A copy of the graph's model in which the chosen convolutions are int8."""
+        return _Rewriting(self, chosen).result()
 
 
 @dataclass(frozen=True)
@@ -67,22 +70,15 @@ class _Entrance:
 class _Rewriting:
     """The nodes and constants of the new graph, while they come together."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        chosen: Collection[Convolution],
-        ranges: dict[str, Range],
-        largest_weight: int,
-    ) -> None:
-        self._graph = graph
+    def __init__(self, recipe: Recipe, chosen: Collection[Convolution]) -> None:
+        self._recipe = recipe
+        self._graph = recipe.graph
         self._chosen = {one.output: one for one in chosen}
-        self._ranges = ranges
-        self._largest = largest_weight
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._entered: set[str] = set()
         self._readers: dict[str, list[str]] = {
-            info.name: ["?"] for info in graph.model.graph.output
+            info.name: ["?"] for info in self._graph.model.graph.output
         }
         for node in self._graph.network:
             for name in node.input:
@@ -113,11 +109,13 @@ class _Rewriting:
 
     def _entrance(self, name: str) -> _Entrance:
         """Evens the channels out where that is worth it, and finds where it is free."""
-        range = self._ranges[name]
+        range = self._recipe.ranges[name]
         weights = [one.weights for one in self._chosen.values() if one.input == name]
         width = np.maximum(range.high, -range.low)
         choices = [(width / width.max()) ** strength for strength in _STRENGTHS]
-        errors = [expected_error(weights, range, one, self._largest) for one in choices]
+        errors = [
+            expected_error(weights, range, one, self._recipe.largest_weight) for one in choices
+        ]
         best = int(np.argmin(errors))
         if best and self._gate(name) is not None:
             self._gates[name] = choices[best]
@@ -133,7 +131,7 @@ class _Rewriting:
         node = self._graph.producer(name)
         if node is None or node.op_type != "Mul" or len(self._readers[name]) != 1:
             return None
-        flat = (len(self._ranges[name].low), 1, 1)
+        flat = (len(self._recipe.ranges[name].low), 1, 1)
         for place, operand in enumerate(node.input):
             try:
                 if self._graph.shape(operand)[1:] == flat:
@@ -177,8 +175,10 @@ class _Rewriting:
     def _convolve(self, node: Any, one: Convolution) -> None:
         prefix, entrance = f"int8/{one.output}", self._entrances[one.input]
         entered = self._enter(one.input)
-        rounded, weight_steps = round_weights(one.weights, entrance.factors, self._largest)
-        range = self._ranges[one.output]
+        rounded, weight_steps = round_weights(
+            one.weights, entrance.factors, self._recipe.largest_weight
+        )
+        range = self._recipe.ranges[one.output]
         # What the integers of each output channel stand for: step * (integer - zero) + middle.
         steps, zero = (range.high - range.low) / _STEPS, (_STEPS + 1) // 2
         middle = range.low + steps * zero
@@ -193,6 +193,7 @@ class _Rewriting:
         del convolution.input[:], convolution.output[:]
         convolution.input.extend([entered, weights, biases])
         convolution.output.append(f"{prefix}/exact")
+        convolution.name = convolution.output[0]
         self._nodes.append(convolution)
         scale = [self._constant(f"{prefix}/one", np.float32(1))]
         scale.append(self._constant(f"{prefix}/middle", np.uint8(zero)))
@@ -226,6 +227,20 @@ class _Rewriting:
     def _constant(self, name: str, values: Any) -> str:
         self._constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
+
+
+def shifted(model: onnx.ModelProto, name: str, shift: Vector) -> onnx.ModelProto:
+    """A copy of the model with a number added to each column of a tensor [1, columns]."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    place = next(i for i, node in enumerate(graph.node) if name in node.output)
+    producer, before = graph.node[place], f"int8/{name}/before"
+    producer.output[list(producer.output).index(name)] = before
+    constant = numpy_helper.from_array(shift.astype(np.float32)[None], f"int8/{name}/shift")
+    graph.initializer.append(constant)
+    graph.node.insert(place + 1, helper.make_node("Add", [before, constant.name], [name]))
+    return result
 
 
 def round_weights(

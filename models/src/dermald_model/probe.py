@@ -10,7 +10,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from dermald_model import manifest
-from dermald_model.bundle import softmax
 from dermald_model.refusal import Refusal
 
 Tensor = NDArray[np.float32]
@@ -41,12 +40,6 @@ class Probe:
             feeds[self._description.gradcam.target] = np.array([-1], np.int64)
         found: list[NDArray[Any]] = self._session.run(names, feeds)
         return found
-
-    def probabilities(self, picture: Tensor) -> Tensor:
-        """The probability of each class."""
-        output = self._description.output
-        values: Tensor = self.tensors([output.tensor], picture)[0][0]
-        return softmax(values) if output.activation == "none" else values
 
 
 def share_of_time(

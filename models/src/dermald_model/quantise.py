@@ -1,7 +1,7 @@
 """The subcommand `quantise`: a smaller bundle that still agrees with the one it came from."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dermald_model.agreement import Agreement
-    from dermald_model.probe import Tensor
 
-_METHODS = ("percentile", "entropy", "minmax")
-# Photos: at least so many to calibrate with and to check with, at most so many to calibrate with,
-# and so many to try each convolution with.
-_FEWEST, _FEWEST_CHECKED, _MOST, _TRIED = 16, 8, 128, 16
+_METHODS = ("minmax", "percentile", "entropy")
+# Photos: at least so many to calibrate with and to check with, at most so many to calibrate with.
+_FEWEST, _FEWEST_CHECKED, _MOST = 16, 8, 128
 # Every so many photos of the calibration folder are held back when no others are given.
 _HELD_BACK = 4
 
@@ -57,8 +55,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--calibration",
         choices=_METHODS,
         default=_METHODS[0],
-        help="how far the range of a tensor reaches: to what nearly all values stay within "
-        "(default), to where least information is lost, or to the extremes",
+        help="how far the range of a tensor reaches: to the extremes (default), to what nearly all "
+        "values stay within, or to where least information is lost",
     )
     add(
         "--time",
@@ -209,52 +207,25 @@ def _to_int8(
     files: list[Path],
     console: "Console",
 ) -> tuple["onnx.ModelProto", str]:
-    from dermald_model import bundle, calibration, convolutions, float16, int8, sensitivity
-    from dermald_model.graph import Graph
+    from dermald_model import bundle, float16, int8, photos, quantisation
 
     model = bundle.load_model(arguments.bundle)
     if description.precision == "float16":
         model = float16.widened(model)
-    graph = Graph(model)
-    candidates = convolutions.find(graph)
-    pictures = _prepared(files, description.input, console)
-    names = list(dict.fromkeys(n for one in candidates for n in (one.input, one.output)))
-    largest = int8.PORTABLE if arguments.portable else int8.FULL
 
     def track(things: Sequence[_T], what: str) -> Iterable[_T]:
-        return _track(things, what, console)
+        from rich.progress import track
 
-    ranges = calibration.measure(model, description, names, pictures, arguments.calibration, track)
+        return track(things, what, console=console)
 
-    def rewrite(chosen: Sequence[convolutions.Convolution]) -> "onnx.ModelProto":
-        return int8.quantised(graph, chosen, ranges, largest)
-
-    step = max(1, len(pictures) // _TRIED)
-    few = pictures[::step][:_TRIED]
-    harms = sensitivity.measure(model, description, candidates, rewrite, few, track)
-    with console.status("finding how many can stay in float"):
-        choice = sensitivity.choose(model, description, harms, rewrite, few, arguments.time)
-    told = (
-        f"{len(choice.integer)} convolutions are int8, with weights of {largest.bit_length() + 1} "
-        f"bits, calibrated on {len(files)} photos ({arguments.calibration}); {len(choice.left)} "
-        "that harm most stay in float."
-    )
-    return rewrite(choice.integer), told
-
-
-def _prepared(files: list[Path], input: manifest.Input, console: "Console") -> "list[Tensor]":
-    from dermald_model import bundle, photos
-
-    return [
-        bundle.to_tensor(photos.load(file), input)
-        for file in _track(files, "reading photos", console)
+    pictures = [
+        bundle.to_tensor(photos.load(file), description.input)
+        for file in track(files, "reading photos")
     ]
-
-
-def _track(things: Sequence[_T], what: str, console: "Console") -> Iterator[_T]:
-    from rich.progress import track
-
-    yield from track(things, what, console=console)
+    largest = int8.PORTABLE if arguments.portable else int8.FULL
+    wish = quantisation.Wish(arguments.calibration, largest, arguments.time)
+    made = quantisation.to_int8(model, description, pictures, wish, track)
+    return made.model, made.told
 
 
 def _share(text: str) -> float:

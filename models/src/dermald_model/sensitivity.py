@@ -1,16 +1,19 @@
 """Which convolutions stay in float, found by measuring; it knows nothing of how they are rewritten.
 
-Each convolution is made int8 alone, and what that does to the probabilities is measured. Rounding
-errors of different places are independent, so their squares add up: the sum of the squares predicts
-the whole (0.0048 predicted and 0.0043 found for EfficientNetV2-S with twelve left in float). The
-ones that harm most for the time they save stay in float, as many as the time allows.
+Each convolution is made int8 alone, and what that does to the logits is measured; probabilities
+would tell nothing on photos that the network is sure of. Rounding errors of different places are
+independent, so their squares add up. The ones that harm most for the time they save stay in float,
+as many as the time allows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from dermald_model import manifest
 from dermald_model.convolutions import Convolution
@@ -18,52 +21,90 @@ from dermald_model.probe import Probe, Tensor, share_of_time
 
 _THREADS = 2
 
+Group = list[Convolution]
 Rewrite = Callable[[Sequence[Convolution]], onnx.ModelProto]
-Track = Callable[[Sequence[Convolution], str], Iterable[Convolution]]
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float network with the tensor [1, classes] that its answer is made from."""
+
+    model: onnx.ModelProto
+    description: manifest.Manifest
+    logits: str
+
+    def logits_of(self, model: onnx.ModelProto, pictures: Iterable[Tensor]) -> Table:
+        """The logits [pictures, classes] that this network has in a rewritten form."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        if self.logits not in {info.name for info in copy.graph.output}:
+            output = helper.make_tensor_value_info(self.logits, TensorProto.FLOAT, None)
+            copy.graph.output.append(output)
+        probe = Probe(copy, self.description, _THREADS)
+        found = [probe.tensors([self.logits], picture)[0][0] for picture in pictures]
+        return np.stack(found).astype(np.float64)
+
+    def shift(
+        self, model: onnx.ModelProto, pictures: Sequence[Tensor], track: Track
+    ) -> NDArray[np.float64]:
+        """What each class's logit lacks in a rewritten form, on the average."""
+        both = [
+            self.logits_of(one, track(pictures, what))
+            for one, what in (
+                (self.model, "finding what rounding shifts: before"),
+                (model, "finding what rounding shifts: after"),
+            )
+        ]
+        difference = both[0] - both[1]
+        shift: NDArray[np.float64] = difference.mean(axis=0)
+        return shift
 
 
 @dataclass(frozen=True)
 class Harm:
-    """A convolution, and the mean change of the most changed probability when it alone is int8."""
+    """Convolutions, and how much the logits scatter when they alone are int8."""
 
-    convolution: Convolution
-    change: float
+    convolutions: Group
+    scatter: float
 
     @property
     def for_its_time(self) -> float:
-        """The squared change for each multiplication."""
-        return self.change**2 / self.convolution.work
+        """The square of the scatter for each multiplication."""
+        return self.scatter**2 / sum(one.work for one in self.convolutions)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which become int8, and the share of float32's time that the whole then takes here."""
+    """Which become int8, how many do not, and the share of float32's time that is taken here."""
 
     integer: list[Convolution]
-    left: list[Harm]
+    left: int
     time: float
 
 
 def measure(
-    model: onnx.ModelProto,
-    description: manifest.Manifest,
-    candidates: Sequence[Convolution],
+    network: Network,
+    groups: Sequence[Group],
     rewrite: Rewrite,
     pictures: Sequence[Tensor],
     track: Track,
 ) -> list[Harm]:
-    """Tries every candidate alone; the most harmful for its time comes first."""
-    reference = _answers(model, description, pictures)
+    """Tries every group alone; the most harmful for its time comes first."""
+    reference = network.logits_of(network.model, pictures)
     found = []
-    for one in track(candidates, "trying each convolution in int8"):
-        answers = _answers(rewrite([one]), description, pictures)
-        found.append(Harm(one, float(np.abs(answers - reference).max(axis=1).mean())))
+    for group in track(groups, "trying each convolution in int8"):
+        difference = network.logits_of(rewrite(group), pictures) - reference
+        # What all photos share is put right afterwards, and what all classes share changes nothing.
+        difference -= difference.mean(axis=0)
+        difference -= difference.mean(axis=1, keepdims=True)
+        found.append(Harm(group, float(np.sqrt((difference**2).mean()))))
     return sorted(found, key=lambda harm: harm.for_its_time, reverse=True)
 
 
 def choose(
-    model: onnx.ModelProto,
-    description: manifest.Manifest,
+    network: Network,
     harms: Sequence[Harm],
     rewrite: Rewrite,
     pictures: Sequence[Tensor],
@@ -73,13 +114,13 @@ def choose(
 
     With none left in float the time may still be above it: then that is the choice.
     """
-    reference = Probe(model, description)
+    reference = Probe(network.model, network.description)
 
     def tried(count: int) -> Choice:
-        integer = [harm.convolution for harm in harms[count:]]
-        probe = Probe(rewrite(integer), description)
-        time = share_of_time(reference, probe, pictures)
-        return Choice(integer, list(harms[:count]), time)
+        left = sum(len(harm.convolutions) for harm in harms[:count])
+        integer = [one for harm in harms[count:] for one in harm.convolutions]
+        probe = Probe(rewrite(integer), network.description)
+        return Choice(integer, left, share_of_time(reference, probe, pictures))
 
     best, low, high = tried(0), 0, len(harms)
     while high - low > 1 and best.time <= budget:
@@ -90,10 +131,3 @@ def choose(
         else:
             high = middle
     return best
-
-
-def _answers(
-    model: onnx.ModelProto, description: manifest.Manifest, pictures: Sequence[Tensor]
-) -> Tensor:
-    probe = Probe(model, description, _THREADS)
-    return np.stack([probe.probabilities(picture) for picture in pictures])
