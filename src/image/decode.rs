@@ -11,76 +11,8 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 
 use super::limits::Cost;
 use super::photo::turning_copies;
-use super::{Photo, PictureError, PictureLimits, jpeg};
-use crate::model::manifest::Input;
-use crate::model::{Alpha, Decode};
-
-/// What is wanted of a picture.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading {
-    /// How large it must come out.
-    pub detail: Detail,
-    /// What becomes of transparent pixels.
-    pub alpha: Alpha,
-}
-
-impl Reading {
-    /// What a model needs, and an overlay whose longest side is `overlay`.
-    #[must_use]
-    pub fn of(input: &Input, overlay: Option<u32>) -> Self {
-        Reading {
-            detail: Detail::of(input, overlay),
-            alpha: input.alpha,
-        }
-    }
-}
-
-/// How much of a photo must be left after decoding.
-#[derive(Clone, Copy, Debug)]
-pub enum Detail {
-    /// Every pixel.
-    Full,
-    /// A JPEG may come out smaller.
-    Enough {
-        /// Least width and height of the upright picture.
-        size: (u32, u32),
-        /// Least length of its longer side.
-        longest_side: u32,
-    },
-}
-
-impl Detail {
-    /// Twice the model's size, so that the resize still has something to filter, as with Pillow's
-    /// `draft`.
-    fn of(input: &Input, overlay: Option<u32>) -> Self {
-        match input.decode {
-            Decode::Full => Detail::Full,
-            Decode::Scaled => Detail::Enough {
-                size: (2 * input.width, 2 * input.height),
-                longest_side: overlay.unwrap_or(0),
-            },
-        }
-    }
-
-    pub(super) fn without_overlay(self) -> Self {
-        match self {
-            Detail::Full => Detail::Full,
-            Detail::Enough { size, .. } => Detail::Enough {
-                size,
-                longest_side: 0,
-            },
-        }
-    }
-
-    pub(super) fn is_enough(self, (width, height): (u32, u32)) -> bool {
-        match self {
-            Detail::Full => false,
-            Detail::Enough { size, longest_side } => {
-                width >= size.0 && height >= size.1 && width.max(height) >= longest_side
-            }
-        }
-    }
-}
+use super::{Photo, PictureError, PictureLimits, Reading, jpeg};
+use crate::model::Alpha;
 
 /// Decodes `file` and turns it upright by its EXIF orientation.
 ///
@@ -211,6 +143,7 @@ fn describe(file: &[u8]) -> String {
 mod tests {
     use image::RgbImage;
 
+    use super::super::Detail;
     use super::*;
 
     const LIMITS: PictureLimits = PictureLimits {

@@ -8,6 +8,7 @@
 //! - [`jpeg`]: the same for JPEG, no larger than needed.
 //! - [`limits`]: what a picture may cost.
 //! - [`photo`]: the result: pixels, and where in them the photo lies.
+//! - [`reading`]: what is wanted of a picture.
 //! - [`resize`]: pixels to another size, as Pillow does it.
 //! - [`tensor`]: pixels to the model's `float32` input.
 //! - [`overlay`]: heatmap over photo, encoded.
@@ -19,11 +20,12 @@ mod jpeg;
 pub mod limits;
 pub mod overlay;
 mod photo;
+mod reading;
 pub mod resize;
 pub mod tensor;
 
 pub use colour::ColourMap;
-pub use decode::{Detail, Reading};
 pub use limits::{PictureError, PictureLimits};
 pub use overlay::{Format, Heatmap, Overlay, OverlayForm};
 pub use photo::{Part, Photo, Pixels};
+pub use reading::{Detail, Reading};
