@@ -1,4 +1,6 @@
 //! Models that were optimised for this CPU: made once, shared, and never taken on trust.
+//!
+//! Long because each test is a short story about one cache folder, and all share how one is made.
 
 mod support;
 

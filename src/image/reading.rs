@@ -1,6 +1,6 @@
 //! What is wanted of a picture: how large it must come out of decoding, and on which ground.
 
-use crate::model::manifest::Input;
+use crate::model::Input;
 use crate::model::{Alpha, Decode};
 
 /// What is wanted of a picture.

@@ -1,8 +1,8 @@
 //! Pixels to the model's `float32` input.
 
 use super::{Photo, resize};
+use crate::model::Input;
 use crate::model::Layout;
-use crate::model::manifest::Input;
 
 /// Resizes `photo` as the manifest says and writes `(pixel * scale - mean) / std` in its layout.
 ///

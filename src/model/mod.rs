@@ -2,19 +2,21 @@
 //!
 //! This room knows what a bundle promises (tensor names, shapes, preprocessing, labels, hashes) and
 //! checks what can be checked without running it; it knows of its siblings only whose files
-//! [`crate::lifecycle`] trusts. It refuses to know ONNX Runtime, sockets and how pictures are decoded. A model *is* its manifest: the digest of the manifest names the model in
-//! every answer.
+//! [`crate::lifecycle`] trusts. It refuses to know ONNX Runtime, sockets and how pictures are
+//! decoded. A model *is* its manifest: the digest of the manifest names the model in every answer.
 //!
-//! - [`manifest`]: the form of `manifest.toml`, parsed strictly.
+//! - [`manifest`]: the form of `manifest.toml`, parsed strictly; [`input`] is its largest table.
 //! - [`bundle`]: the folder, its files and their hashes; [`stamp`] tells whether one was touched.
 //! - [`selftest`]: pictures to try a bundle on, and what it must answer.
 //! - [`prepared`]: the cache of graphs that were optimised for one CPU.
 
 pub mod bundle;
+pub mod input;
 pub mod manifest;
 pub mod prepared;
 pub mod selftest;
 pub mod stamp;
 
 pub use bundle::{Bundle, BundleError};
-pub use manifest::{Activation, Alpha, Decode, Fit, Labels, Layout, Manifest, Resize};
+pub use input::{Alpha, Decode, Fit, Input, Layout, Resize};
+pub use manifest::{Activation, Labels, Manifest};

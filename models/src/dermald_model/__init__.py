@@ -6,7 +6,7 @@ The subcommands are `convert`, `quantise`, `verify`, `inspect_bundle`, `pictures
 - `refusal`: what is not done, told in a sentence. `manifest`: a bundle's manifest.
 - `skin`, `lesions`, `photo`: drawn pictures with known lesion masks. `photos`: a site's own.
 - `parts`, `graph`: an ONNX graph, written by hand and read and added to.
-- `step`, `derivatives`, `spatial`, `backward`: the derivative of a score by a layer, as nodes.
+- `step`, `curves`, `spatial`, `derivatives`, `backward`: the derivative of a score by a layer.
 - `gradcam`: Grad-CAM and HiResCAM from that derivative.
 - `simplify`: the same graph, smaller, for every CPU.
 - `sources`: model files of each framework, as one ONNX graph.
