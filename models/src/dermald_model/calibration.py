@@ -16,8 +16,8 @@ from dermald_model.probe import Probe, Tensor
 METHODS = ("minmax", "percentile", "entropy")
 _PERCENTILE = 0.9999
 _BINS = 1024
-# Of entropy's histograms: as ONNX Runtime's own calibration has them. It tries every bin as the end,
-# in Python: with more bins it takes minutes.
+# Of entropy's histograms, as ONNX Runtime's own calibration has them. It tries every bin as the end
+# in Python; with more of them it takes minutes.
 _FINE, _COARSE = 256, 128
 # A channel that was silent on these photos may speak on others.
 _NARROWEST = 0.01
