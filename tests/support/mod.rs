@@ -236,6 +236,8 @@ impl Connection {
                 Ok(0) => return None,
                 Ok(read) => self.unread.extend_from_slice(&piece[..read]),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                // A read with a timeout is not taken up again by the kernel.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("no reply: {error}"),
             }
         }
