@@ -164,6 +164,8 @@ impl Client {
             match read {
                 Ok(0) => return Err(self.unreachable(io::ErrorKind::UnexpectedEof.into())),
                 Ok(read) => self.unread.extend_from_slice(&piece[..read]),
+                // A machine that was paused, or a debugger, interrupts a read that has a timeout.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(cause) => return Err(self.unreachable(cause)),
             }
