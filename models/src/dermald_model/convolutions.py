@@ -76,7 +76,10 @@ def grouped(found: Sequence[Convolution]) -> list[list[Convolution]]:
 
 def _explained(nodes: list[Any]) -> set[str]:
     """The tensors that Grad-CAM reads, and everything that is computed from them."""
-    reached = {name for node in nodes if node.name.startswith(_EXPLANATION) for name in node.input}
+    # Constants are read by anyone: the bounds of a ReLU6 by every ReLU6 of the network.
+    computed = {name for node in nodes for name in node.output}
+    explanation = [node for node in nodes if node.name.startswith(_EXPLANATION)]
+    reached = computed.intersection(name for node in explanation for name in node.input)
     for node in nodes:
         if not reached.isdisjoint(node.input):
             reached.update(node.output)

@@ -43,17 +43,19 @@ class Probe:
 
 
 def share_of_time(
-    reference: Probe, candidate: Probe, pictures: Sequence[Tensor], rounds: int = 15
+    reference: Probe, candidate: Probe, pictures: Sequence[Tensor], rounds: int = 21
 ) -> float:
-    """The candidate's median time as a share of the reference's.
+    """The candidate's time as a share of the reference's: the median of the rounds.
 
-    They take turns, so that whoever else uses the machine disturbs both alike.
+    In each round both run once, so that whoever else uses the machine disturbs both alike.
     """
-    times: tuple[list[float], list[float]] = ([], [])
+    shares = []
     for number in range(rounds):
         picture = pictures[number % len(pictures)]
-        for probe, taken in zip((reference, candidate), times, strict=True):
+        times = []
+        for probe in (reference, candidate):
             started = time.perf_counter()
             probe.tensors(None, picture)
-            taken.append(time.perf_counter() - started)
-    return float(np.median(times[1]) / np.median(times[0]))
+            times.append(time.perf_counter() - started)
+        shares.append(times[1] / times[0])
+    return float(np.median(shares))

@@ -60,8 +60,8 @@ def to_int8(
     # the same for every photo: for EfficientNetV2-S, two fifths of the squared error.
     shift = network.shift(result, pictures, track)
     told = (
-        f"{len(choice.integer)} convolutions are int8, with weights of "
-        f"{wish.largest_weight.bit_length() + 1} bits, calibrated on {len(pictures)} photos "
-        f"({wish.calibration}); {choice.left} that harm most stay in float."
+        f"{len(choice.integer)} of {len(choice.integer) + choice.left} convolutions are int8, with "
+        f"weights of {wish.largest_weight.bit_length() + 1} bits, calibrated on {len(pictures)} "
+        f"photos ({wish.calibration}); those that harm most for their time stay in float."
     )
     return Made(int8.shifted(result, network.logits, shift), told)

@@ -117,6 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(told, highlight=False)
         console.print(verdict.table(arguments.to))
         _judge(arguments, verdict.agreement, console)
+        if arguments.to == "int8" and verdict.milliseconds[1] > verdict.milliseconds[0]:
+            console.print("[yellow]int8 is not faster on this machine, only smaller[/]")
     console.print(f"[bold]{arguments.out}[/] written", highlight=False)
     return 0
 
