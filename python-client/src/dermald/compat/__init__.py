@@ -1,0 +1,1 @@
+"""Modules with the names and shapes of code that they replace in sites."""
