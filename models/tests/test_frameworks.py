@@ -15,7 +15,9 @@ from graphs import Graph, in_float64
 
 from dermald_model import reference
 from dermald_model.conversion import build, compare
+from dermald_model.parts import float_tensor, node, to_model
 from dermald_model.preprocessing import PIXELS
+from dermald_model.refusal import Refusal
 from dermald_model.sources import Wish, keras_file, read
 from dermald_model.tape import Tape
 
@@ -47,13 +49,14 @@ _NETWORKS = [
     ("ResNet50", "conv"),
 ]
 # The long form: dense layers behind a flattened map and max pooling; concatenations; squeeze and
-# excite behind the layer; activations as targets.
+# excite behind the layer; activations as targets; constants that are no weights.
 _MORE_NETWORKS = [
     ("MobileNetV2", "activation"),
     ("ResNet50", "conv5_block2_out"),
     ("VGG16", "block5_conv1"),
     ("DenseNet121", "conv"),
     ("MobileNetV3Small", "expanded_conv_10_project"),
+    ("EfficientNetB0", "top_conv"),
 ]
 
 
@@ -63,9 +66,49 @@ _MORE_NETWORKS = [
 def test_heatmaps_are_those_of_the_tape(name: str, layer: str, tmp_path: Path) -> None:
     path = tmp_path / "network.keras"
     _seeded(name).save(path)
+    _compare_with_the_tape(path, layer, f"{name} {layer}")
+
+
+def test_normalization_that_was_adapted_goes_into_the_graph(tmp_path: Path) -> None:
+    """Its mean and variance are constants of the trace, and not weights to be frozen."""
+    keras.utils.set_random_seed(23)
+    layers = keras.layers
+    adapted = layers.Normalization(name="adapted")
+    adapted.adapt(np.random.default_rng(1).normal((0.1, 0.4, -0.3), 0.5, (64, 8, 8, 3)))
+    # A nested one that was told its numbers, as the networks of keras.applications have it.
+    backbone = keras.Sequential(
+        [
+            layers.Input((_SIDE, _SIDE, 3)),
+            layers.Normalization(mean=[0.2, 0.0, -0.2], variance=[0.3, 0.2, 0.1], name="told"),
+            layers.Conv2D(8, 3, 4, "same", activation="relu"),
+            layers.Conv2D(12, 3, 4, "same", activation="swish", name="last"),
+        ]
+    )
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(_CLASSES, activation="softmax")]
+    network = keras.Sequential([layers.Input((_SIDE, _SIDE, 3)), adapted, backbone, *head])
+    path = tmp_path / "network.keras"
+    network.save(path)
+    source = read(path, Wish(layer="last"))
+    assert [one.name for one in source.model.graph.input] == ["image"]
+    difference = compare(build(source, PIXELS["0..255"], "softmax", "gradcam"), source)
+    assert difference is not None
+    assert difference <= 1e-5
+    _compare_with_the_tape(path, "last", "Normalization")
+
+
+def test_input_without_a_value_is_refused() -> None:
+    pictures, mean = float_tensor("image", [1, 8, 8, 3]), float_tensor("norm/mean:0", [3])
+    nodes = [node("Sub", ["image", "norm/mean:0"], "layer")]
+    model = to_model("two", nodes, [], [pictures, mean], [float_tensor("layer", [1, 8, 8, 3])])
+    with pytest.raises(Refusal, match=r"besides the picture \(norm/mean:0\)"):
+        keras_file._hold(model, {"another:0": np.zeros(3, np.float32)})
+
+
+def _compare_with_the_tape(path: Path, layer: str, told: str) -> None:
+    """Probabilities and heatmaps of a file, converted, against its gradients in float64."""
     source = read(path, Wish(layer=layer))
     single = Tape(keras_file.load(path, Wish())[0], (_SIDE, _SIDE), [layer])
-    double = Tape(in_float64(path, tmp_path), (_SIDE, _SIDE), [layer])
+    double = Tape(in_float64(path, path.parent), (_SIDE, _SIDE), [layer])
     graphs = {
         score: Graph(build(source, PIXELS["tf"], score, "gradcam"))
         for score in ("softmax", "logit")
@@ -83,7 +126,7 @@ def test_heatmaps_are_those_of_the_tape(name: str, layer: str, tmp_path: Path) -
                 theirs.append(float(np.abs(short.heatmaps[key] - exact.heatmaps[key]).max()))
     # A ReLU's slope jumps at 0. Where rounding carries a value of a random network across, one of
     # the nine cells of a channel counts or does not; the tape in float32 has such maps as well.
-    print(f"\n{name} {layer}: {_told(ours)}; the tape in float32: {_told(theirs)}")
+    print(f"\n{told}: {_told(ours)}; the tape in float32: {_told(theirs)}")
     assert np.median(ours) <= max(1e-4, 2 * float(np.median(theirs)))
     assert max(ours) <= 0.1
 

@@ -24,7 +24,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from dermald_model.parts import OPSET
+from dermald_model.parts import OPSET, constant
 from dermald_model.refusal import Refusal
 from dermald_model.sources import keras_config
 from dermald_model.sources.keras_layers import Calls, choose, layers
@@ -177,10 +177,40 @@ def _export(
         return outputs
 
     try:
+        # Traced once: tf2onnx asks for the same signature and gets the same trace.
+        captured = _captured(predict.get_concrete_function())
         model, _ = tf2onnx.convert.from_function(predict, signature, opset=OPSET)
     except ValueError as error:
         raise Refusal(f"tf2onnx cannot write this network as ONNX: {error}") from error
     finally:
         calls.catch, calls.caught = (), {}
+    _hold(model, captured)
     result: onnx.ModelProto = model
     return result
+
+
+def _captured(trace: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """The constants that a trace reads from outside, by the names that they have inside.
+
+    Normalization, for one, keeps its mean as a tensor and not as a weight. tf2onnx freezes weights
+    only, and makes inputs of the rest.
+    """
+    inside = trace.inputs[len(trace.inputs) - len(trace.captured_inputs) :]
+    return {
+        name.name: value.numpy()
+        for name, value in zip(inside, trace.captured_inputs, strict=True)
+        if value.dtype != tf.resource
+    }
+
+
+def _hold(model: onnx.ModelProto, captured: dict[str, np.ndarray[Any, Any]]) -> None:
+    """Gives the graph the values of captured constants, so that the picture is its only input."""
+    inputs = {one.name: one for one in model.graph.input if one.name != "image"}
+    for name in sorted(inputs.keys() & captured.keys()):
+        model.graph.initializer.append(constant(name, captured[name]))
+        model.graph.input.remove(inputs.pop(name))
+    if inputs:
+        raise Refusal(
+            f"the network reads something besides the picture ({', '.join(inputs)}) whose value "
+            "cannot be taken from the file; make it a weight of its layer, or leave it out"
+        )
