@@ -141,8 +141,10 @@ def test_every_calibration_keeps_a_convolution(method: str, photos: Path) -> Non
             int8.Recipe(graph, ranges).quantised([one]), description, one.output, pictures[0]
         )
         error = np.sqrt(((kept - wanted) ** 2).mean() / (wanted**2).mean())
-        # Entropy cuts rare large values off on purpose.
-        assert error < (0.08 if method == "entropy" else 0.03), (method, one.output)
+        # Rounding to 8 bits alone costs 0.019 to 0.029 here (minmax, which cuts nothing off).
+        # Entropy cuts rare large values off on purpose, and pays for it with as much as it gains:
+        # 0.018 to 0.029. With a histogram too coarse to choose the end well it was 0.053.
+        assert error < 0.03, (method, one.output)
 
 
 def _output(model: Any, description: manifest.Manifest, name: str, picture: Any) -> Any:

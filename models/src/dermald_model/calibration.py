@@ -16,9 +16,11 @@ from dermald_model.probe import Probe, Tensor
 METHODS = ("minmax", "percentile", "entropy")
 _PERCENTILE = 0.9999
 _BINS = 1024
-# Of entropy's histograms, as ONNX Runtime's own calibration has them. It tries every bin as the end
-# in Python; with more of them it takes minutes.
-_FINE, _COARSE = 256, 128
+# Of entropy's histograms. ONNX Runtime's rule tries every bin as the end, in Python, and merges
+# whole numbers of bins into the coarse ones: of 256 it can choose little but all of the range,
+# three quarters or half. From 512 on it finds the ends that 1024 have, in 0.14 s a tensor instead
+# of 0.35.
+_FINE, _COARSE = 512, 128
 # A channel that was silent on these photos may speak on others.
 _NARROWEST = 0.01
 
