@@ -1,6 +1,7 @@
-"""Registers the app."""
+"""Registers the app and its system checks."""
 
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class DermaldConfig(AppConfig):
@@ -9,3 +10,9 @@ class DermaldConfig(AppConfig):
     name = "dermald.django"
     label = "dermald"
     verbose_name = "dermald"
+
+    def ready(self) -> None:
+        from . import checks
+
+        register(checks.check_settings, checks.TAG)
+        register(checks.check_deployment, checks.TAG, deploy=True)

@@ -2,13 +2,14 @@
 
     DERMALD = {"default": {"SOCKET": "/run/dermald/dermald.sock", "TIMEOUT": 20}}
 
-One entry per daemon, by alias. Without the setting there is `default` with the defaults below.
+One entry per daemon, by alias; its keys are those of `keys`. Without the setting there is `default`
+with the defaults below.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -21,6 +22,7 @@ from django.dispatch import receiver
 
 from .._client import DEFAULT_POOL_SIZE, DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from .._results import RenderOverlay
+from .keys import KEYS
 
 if TYPE_CHECKING:
     from .._client import Explain
@@ -33,24 +35,39 @@ PAGE_OVERLAY = RenderOverlay(format="jpeg", longest_side=800)
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
-    """One entry of DERMALD. The keys are the names of these fields in capitals.
-
-    socket: path of the daemon's Unix socket; None for $DERMALD_SOCKET, else the daemon's default.
-    timeout: seconds that a prediction may take in all.
-    explain: what the upload page asks for: None, "values", "overlay" or a `RenderOverlay`.
-    top_k: classes that the upload page shows; 0 for all.
-    pool_size: connections that one process of the site holds at most.
-    retries: further attempts of a call that may succeed later.
-    daemon_users: users besides the site's own and root that the daemon may run as.
-    """
+    """One entry of DERMALD. The keys are the names of these fields in capitals; `KEYS` tells what
+    each means."""
 
     socket: str | None = None
     timeout: float = DEFAULT_TIMEOUT
     explain: Explain = PAGE_OVERLAY
     top_k: int = 0
+    # Below the daemon's longest request (20 MiB by default).
+    max_bytes: int = 16 * 2**20
     pool_size: int = DEFAULT_POOL_SIZE
     retries: int = DEFAULT_RETRIES
     daemon_users: tuple[str | int, ...] = ()
+    cache: str | None = None
+    cache_timeout: float | None = 24 * 3600
+    cache_overlays: bool = False
+    worker_timeout: float | None = None
+    metrics_token: str | None = None
+
+
+if {field.name.upper() for field in fields(DaemonSettings)} != KEYS.keys():
+    raise AssertionError("DaemonSettings and KEYS differ")
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """kind: "shape", "key" or "value"."""
+
+    kind: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
 
 
 @cache
@@ -59,28 +76,59 @@ def daemon_settings(alias: str = DEFAULT_ALIAS) -> DaemonSettings:
 
     Raises `ImproperlyConfigured`, naming the entry, for an alias, a key or a value that is wrong.
     """
-    entries = getattr(settings, SETTING, {DEFAULT_ALIAS: {}})
+    entries = raw_entries()
     if not isinstance(entries, Mapping):
-        raise ImproperlyConfigured(f"{SETTING} is {entries!r}; it is a dict of dicts, by alias.")
+        raise ImproperlyConfigured(str(_no_dict(entries)))
     if alias not in entries:
-        raise ImproperlyConfigured(f"{SETTING} has no entry {alias!r}.{_nearest(alias, entries)}")
+        raise ImproperlyConfigured(f"{SETTING} has no entry {alias!r}. {_nearest(alias, entries)}")
     entry = entries[alias]
+    for mistake in _entry_mistakes(alias, entry):
+        raise ImproperlyConfigured(str(mistake))
+    values = {key.lower(): _plain(value) for key, value in entry.items()}
+    return DaemonSettings(**values)  # type: ignore[arg-type]  # KEYS have checked each
+
+
+def raw_entries() -> object:
+    """The setting as it is written."""
+    return getattr(settings, SETTING, {DEFAULT_ALIAS: {}})
+
+
+def mistakes() -> Iterator[Mistake]:
+    """All that is wrong with the setting as it is written."""
+    entries = raw_entries()
+    if not isinstance(entries, Mapping):
+        yield _no_dict(entries)
+        return
+    for alias, entry in entries.items():
+        yield from _entry_mistakes(alias, entry)
+
+
+def sound_aliases() -> list[str]:
+    """Those whose entries can be used."""
+    entries = raw_entries()
+    if not isinstance(entries, Mapping):
+        return []
+    return [alias for alias in entries if not any(_entry_mistakes(alias, entries[alias]))]
+
+
+def _no_dict(entries: object) -> Mistake:
+    return Mistake("shape", f"{SETTING} is {entries!r}; it is a dict of dicts, by alias.", "")
+
+
+def _entry_mistakes(alias: object, entry: object) -> Iterator[Mistake]:
+    if not isinstance(alias, str):
+        yield Mistake("shape", f"{SETTING} has the alias {alias!r}; aliases are texts.", "")
     if not isinstance(entry, Mapping):
-        raise ImproperlyConfigured(f"{SETTING}[{alias!r}] is {entry!r}; it is a dict.")
-    return _read_entry(alias, entry)
-
-
-def _read_entry(alias: str, entry: Mapping[object, object]) -> DaemonSettings:
-    values: dict[str, object] = {}
-    for key, value in entry.items():
-        where = f"{SETTING}[{alias!r}][{key!r}]"
-        if not isinstance(key, str) or key not in _ACCEPTED:
-            raise ImproperlyConfigured(f"{where} is unknown.{_nearest(str(key), _ACCEPTED)}")
-        fits, form = _ACCEPTED[key]
-        if not fits(value):
-            raise ImproperlyConfigured(f"{where} is {value!r}; it is {form}.")
-        values[key.lower()] = _plain(value)
-    return DaemonSettings(**values)  # type: ignore[arg-type]  # _ACCEPTED has checked each
+        yield Mistake("shape", f"{SETTING}[{alias!r}] is {entry!r}; it is a dict.", "")
+        return
+    for name, value in entry.items():
+        where = f"{SETTING}[{alias!r}][{name!r}]"
+        key = KEYS.get(name) if isinstance(name, str) else None
+        if key is None:
+            yield Mistake("key", f"{where} is unknown.", _nearest(str(name), KEYS))
+        elif not key.fits(value):
+            shown = "..." if name == "METRICS_TOKEN" else repr(value)
+            yield Mistake("value", f"{where} is {shown}; it is {key.form}.", "")
 
 
 def _plain(value: object) -> object:
@@ -89,40 +137,12 @@ def _plain(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_int(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-
-
-def _are_users(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(u, (str, int)) for u in value)
-
-
-_ACCEPTED: dict[str, tuple[Callable[[object], bool], str]] = {
-    "SOCKET": (lambda v: v is None or isinstance(v, (str, os.PathLike)), "a path or None"),
-    "TIMEOUT": (_is_seconds, "a number of seconds above 0"),
-    "EXPLAIN": (
-        lambda v: v in (None, "values", "overlay") or isinstance(v, RenderOverlay),
-        "None, 'values', 'overlay' or a dermald.RenderOverlay",
-    ),
-    "TOP_K": (lambda v: _is_int(v, 0), "a whole number, 0 for all classes"),
-    "POOL_SIZE": (lambda v: _is_int(v, 1), "a whole number, at least 1"),
-    "RETRIES": (lambda v: _is_int(v, 0), "a whole number, at least 0"),
-    "DAEMON_USERS": (_are_users, "a list of user names or numbers"),
-}
-if _ACCEPTED.keys() != {field.name.upper() for field in fields(DaemonSettings)}:
-    raise AssertionError("DaemonSettings and _ACCEPTED differ")
-
-
 def _nearest(name: str, known: Mapping[str, object]) -> str:
     near = get_close_matches(name.upper(), [str(key).upper() for key in known], n=1, cutoff=0.5)
     if near:
         original = next(str(key) for key in known if str(key).upper() == near[0])
-        return f" Did you mean {original!r}?"
-    return f" There is {', '.join(repr(str(key)) for key in known) or 'none'}."
+        return f"Did you mean {original!r}?"
+    return f"There is {', '.join(repr(str(key)) for key in known) or 'none'}."
 
 
 @receiver(setting_changed)
