@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "dermald"
 LOCALES = PACKAGE / "django" / "locale"
 # What templatize makes of {% translate %} and {% blocktranslate %}.
 _IN_TEMPLATES = re.compile(r"\b(gettext|ngettext|_)\((u?'(?:[^'\\]|\\.)*'|u?\"(?:[^\"\\]|\\.)*\")")
-_KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2)}
+_KEYWORDS = {"_": None, "gettext": None, "translated_lazily": None}
 
 
 def main() -> int:

@@ -36,6 +36,13 @@ def translated(text: str) -> str:
     return _catalogue(language).gettext(text)
 
 
+def translated_lazily(text: str) -> str:
+    """Stands for `text` in the language that is active when it is shown. Under Django only."""
+    from django.utils.functional import lazy
+
+    return lazy(translated, str)(text)
+
+
 @cache
 def _catalogue(language: str | None) -> NullTranslations:
     names = None if language is None else [_locale_name(language), language.split("-")[0]]
