@@ -58,13 +58,19 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(PICTURES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
 	@command -v perl >/dev/null || { echo "perl is needed for tests/clients (Debian: apt-get install perl)"; exit 1; }
 
-# What PyPI has only with a graphics card's libraries: PyTorch for processors alone.
+# What PyPI has only with a graphics card's libraries: PyTorch for processors alone. And Redis, which
+# the tests start by themselves: RUNLEVEL=1 keeps the package from starting one.
 .PHONY: system
 system:
 	@mkdir -p target; /usr/bin/python3 -c 'import torch' 2>/dev/null \
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
 			&& apt-get install -y -q --no-install-recommends python3-torch; } >target/apt.log 2>&1; } \
 		|| echo "NOT TESTED: conversion from PyTorch (Debian: apt-get install python3-torch)"
+	@command -v redis-server >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
+			&& RUNLEVEL=1 apt-get install -y -q --no-install-recommends redis-server; } \
+			>target/apt-redis.log 2>&1; } \
+		|| echo "NOT TESTED: a cache in Redis (Debian: apt-get install redis-server)"
 
 $(VENV)/.made: tests/requirements.txt python-client/pyproject.toml models/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

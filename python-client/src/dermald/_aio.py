@@ -206,6 +206,10 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes what is idle, and what is in use as soon as it is free."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """`close` for whoever has no event loop any more."""
         self._closed = True
         if self._shelf is not None:
             self._shelf.close()

@@ -42,13 +42,17 @@ class BadPhoto(SkinPredictionError, ValueError):
 def predict(image: Image, *, top_k: int, explain: Explain) -> Prediction:
     """Asks the daemon. Raises `SkinPredictionError`, and writes the reason to the log."""
     with _told_to_visitors():
-        return _client().predict(image, top_k=top_k, explain=explain)
+        if not django_is_set_up():
+            return _plain_client().predict(image, top_k=top_k, explain=explain)
+        from ..django import predict as remembered
+
+        return remembered(image, top_k=top_k, explain=explain)
 
 
 def model_facts() -> Mapping[str, object] | None:
     """What the daemon's status says about its model; None when it does not answer at once."""
     try:
-        facts = _client().status(timeout=_FACTS_SECONDS).get("model")
+        facts = _probe().status(timeout=_FACTS_SECONDS).get("model")
     except _failures():
         return None
     return facts if isinstance(facts, dict) else None
@@ -58,12 +62,12 @@ def model_of(facts: Mapping[str, object]) -> Model:
     return Model(*(str(facts.get(key, "")) for key in ("name", "version", "digest")))
 
 
-def _client() -> Client:
+def _probe() -> Client:
     if not django_is_set_up():
         return _plain_client()
-    from ..django import get_client
+    from ..django.clients import get_probe
 
-    return get_client()
+    return get_probe()
 
 
 @cache

@@ -3,10 +3,12 @@
     INSTALLED_APPS = [..., "dermald.django"]
     urlpatterns = [..., path("skin/", include("dermald.django.urls"))]
 
-`get_client()` gives a site's own views the client that `settings.DERMALD` describes. Importing
-this package opens nothing.
+For a site's own views: `predict` and `apredict` ask the daemon that `settings.DERMALD` describes
+and remember its answers where a cache is named there; `get_client()` and `get_async_client()` give
+the clients behind them. Importing this package opens nothing.
 """
 
-from .clients import get_client
+from .clients import get_async_client, get_client
+from .predictions import apredict, predict
 
-__all__ = ["get_client"]
+__all__ = ["apredict", "get_async_client", "get_client", "predict"]

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .._client import Client
-from .conf import DEFAULT_ALIAS, SETTING, daemon_settings
+from .conf import DEFAULT_ALIAS, SETTING, DaemonSettings, daemon_settings
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from .._aio import AsyncClient
 
 _clients: dict[str, Client] = {}
+_probes: dict[str, Client] = {}
+_async_clients: dict[tuple[str, AbstractEventLoop], AsyncClient] = {}
 _lock = threading.Lock()
 
 
@@ -19,18 +28,59 @@ def get_client(alias: str = DEFAULT_ALIAS) -> Client:
 
     Raises `ImproperlyConfigured` when the settings are wrong.
     """
-    client = _clients.get(alias)
+    return _kept(_clients, alias, lambda daemon: daemon.pool_size)
+
+
+def get_probe(alias: str = DEFAULT_ALIAS) -> Client:
+    """One for questions about the daemon itself, which must not wait for a connection behind
+    threads that wait for predictions."""
+    return _kept(_probes, alias, lambda _: 2)
+
+
+def get_async_client(alias: str = DEFAULT_ALIAS) -> AsyncClient:
+    """The same for asyncio, one per running event loop: under ASGI there is one.
+
+    Raises `RuntimeError` outside of a loop, and what `get_client` raises.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    client = _async_clients.get((alias, loop))
+    if client is None:
+        client = _make_async(daemon_settings(alias))
+        with _lock:
+            _leave_closed_loops()
+            _async_clients[alias, loop] = client
+    return client
+
+
+def _kept(
+    clients: dict[str, Client], alias: str, pool_size: Callable[[DaemonSettings], int]
+) -> Client:
+    client = clients.get(alias)
     if client is not None:
         return client
     with _lock:
-        if alias not in _clients:
-            _clients[alias] = _make(alias)
-        return _clients[alias]
+        if alias not in clients:
+            daemon = daemon_settings(alias)
+            clients[alias] = _make(daemon, pool_size(daemon))
+        return clients[alias]
 
 
-def _make(alias: str) -> Client:
-    daemon = daemon_settings(alias)
+def _make(daemon: DaemonSettings, pool_size: int) -> Client:
     return Client(
+        daemon.socket,
+        timeout=daemon.timeout,
+        pool_size=pool_size,
+        retries=daemon.retries,
+        daemon_users=daemon.daemon_users,
+    )
+
+
+def _make_async(daemon: DaemonSettings) -> AsyncClient:
+    from .._aio import AsyncClient
+
+    return AsyncClient(
         daemon.socket,
         timeout=daemon.timeout,
         pool_size=daemon.pool_size,
@@ -39,11 +89,21 @@ def _make(alias: str) -> Client:
     )
 
 
+def _leave_closed_loops() -> None:
+    # Django runs an asynchronous view under WSGI in a loop of its own for each request.
+    for key in [key for key in _async_clients if key[1].is_closed()]:
+        _async_clients.pop(key).abandon()
+
+
 @receiver(setting_changed)
 def _forget(*, setting: str, **_: object) -> None:
     if setting != SETTING:
         return
     with _lock:
-        for client in _clients.values():
+        for client in (*_clients.values(), *_probes.values()):
             client.close()
+        for later in _async_clients.values():
+            later.abandon()
         _clients.clear()
+        _probes.clear()
+        _async_clients.clear()
