@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use dermald::wire::message::About;
-use dermald::wire::{Reply, Request};
+use dermald::wire::{Fault, Reply, Request};
 use support::{Connection, Daemon, frame, hello, png, predict};
 
 /// The next client is served.
@@ -209,6 +209,41 @@ fn bad_pictures_are_the_callers_fault() {
         &*connection.predict(predict(9, whole)).labels.0[0].name,
         "red"
     );
+}
+
+/// A panic in the work on a picture is ours to answer for: it is told, counted, and costs neither the
+/// thread nor the loaded model. A release build has no file to rehearse it with.
+#[test]
+fn bug_in_a_decoder_costs_one_answer_and_not_the_model() {
+    const REHEARSAL: &[u8] = b"dermald, rehearse a panic";
+    let daemon = Daemon::start("nchw", &[]);
+    let mut connection = daemon.connect();
+    connection.predict(predict(1, png([250, 0, 0])));
+    connection.send(&Request::Predict(predict(2, REHEARSAL)));
+    let error = connection.receive_error();
+    if !cfg!(debug_assertions) {
+        return assert_eq!(&*error.code, "picture_unsupported");
+    }
+    assert_eq!(
+        (error.id, &*error.code, error.fault, error.retryable),
+        (Some(2), "picture_failed", Fault::Daemon, false)
+    );
+    let status = daemon.status();
+    assert_eq!(
+        status["panics"],
+        serde_json::json!({ "picture": 1, "model": 0 })
+    );
+    assert_eq!(status["outcomes"]["picture_failed"], 1);
+    assert_eq!(status["model"]["loaded"], true);
+    let Reply::Metrics(metrics) = connection.ask(&Request::Metrics(About::new(3))) else {
+        panic!("no metrics");
+    };
+    let counted = "dermald_panics_total{work=\"picture\"} 1\n";
+    assert!(metrics.text.contains(counted), "{}", metrics.text);
+    let next = connection.predict(predict(4, png([250, 0, 0])));
+    assert_eq!(&*next.labels.0[0].name, "red");
+    assert_eq!(next.timings.load_us, 0, "the model was loaded anew");
+    assert!(daemon.log().contains("a bug stopped the work on a picture"));
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

@@ -51,6 +51,7 @@ def test_notice_and_explanation_are_read(path: Path) -> None:
         ("not_allowed", "caller", dermald.RequestError),
         ("deadline_exceeded", "daemon", dermald.DeadlineExceeded),
         ("inference_failed", "daemon", dermald.DaemonError),
+        ("picture_failed", "daemon", dermald.DaemonError),
         ("model_invalid", "operator", dermald.OperatorError),
         ("meteor_strike", "daemon", dermald.DaemonError),
         ("meteor_strike", "operator", dermald.OperatorError),

@@ -168,6 +168,9 @@ pub enum Failure {
     /// The deadline passed in the queue; nothing was run.
     #[error("the deadline passed after {} ms in the queue; nothing was run", .0.as_millis())]
     Deadline(Duration),
+    /// A bug in the work on the picture: the model has no part in it.
+    #[error("a bug in dermald stopped the work on this picture: {0}")]
+    PicturePanic(String),
     /// A bug: the code that worked on this job panicked.
     #[error("a bug in dermald stopped this request: {0}")]
     Panic(String),

@@ -12,12 +12,14 @@
 //! - [`engine`]: the ONNX session; [`contract`] holds it against the manifest.
 //! - [`preparation`]: optimises a graph for this CPU, in a process of its own.
 //! - `trial`: the self-test of a bundle, and how long a run takes.
+//! - [`panics`]: what a defect costs, and how many were met.
 //! - [`runtime`]: finding and loading ONNX Runtime's library.
 
 pub mod contract;
 pub mod engine;
 pub mod interrupt;
 pub mod job;
+pub mod panics;
 pub mod preparation;
 pub mod queue;
 pub mod runtime;
@@ -35,6 +37,7 @@ use crate::model::Bundle;
 use crate::model::prepared::Cache;
 use interrupt::Interrupt;
 pub use job::{Answer, Explain, Failure, Finished, Job, JobId, Outcome, Priority, Task, Timings};
+pub use panics::Panics;
 use queue::Queue;
 pub use queue::QueueLimits;
 
@@ -103,6 +106,7 @@ pub(crate) struct Shared {
     /// Told when something was queued or the queue was closed.
     wake: Condvar,
     state: Mutex<ModelState>,
+    panics: panics::Counters,
     next_id: AtomicU64,
 }
 
@@ -139,6 +143,7 @@ impl Inference {
             queue: Mutex::new(Queue::new(settings.queue)),
             wake: Condvar::new(),
             state: Mutex::new(ModelState::Unloaded),
+            panics: panics::Counters::default(),
             next_id: AtomicU64::new(1),
         });
         let worker = worker::Worker::new(Arc::clone(&shared), settings);
@@ -198,6 +203,12 @@ impl Inference {
     #[must_use]
     pub fn load(&self) -> Load {
         self.shared.queue().load()
+    }
+
+    /// How many panics were caught since the start.
+    #[must_use]
+    pub fn panics(&self) -> Panics {
+        self.shared.panics.read()
     }
 
     /// Gives up what waits and what runs, and ends the thread. Callers hear nothing more.

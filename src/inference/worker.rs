@@ -4,7 +4,6 @@
 //! decoded, the pixels as soon as the model's input (and the overlay's small base) are made, the
 //! input as soon as the run is over.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,26 +73,24 @@ impl Worker {
 
     /// Loads the model before the first request. A panic on the way is told like any other failure.
     fn preload(&mut self) {
-        let loaded = catch_unwind(AssertUnwindSafe(|| self.load()));
-        if let Err(panic) = loaded {
-            let reason = panic_text(&*panic);
+        let shared = Arc::clone(&self.shared);
+        if let Err(reason) = shared.panics.model(|| self.load()) {
             tracing::error!(reason, "a bug stopped the loading of the model");
             self.engine = None;
-            self.shared.set_state(ModelState::Failed(reason));
+            shared.set_state(ModelState::Failed(reason));
         }
     }
 
     fn serve(&mut self, job: Job) {
         let started = Instant::now();
         let (task, queued, interrupt, back) = job.split();
-        // A panic in a decoder or in our own code costs this job its answer, not the thread its
-        // life. The engine is loaded anew then: a session that was left in the middle of a run is
-        // not to be trusted.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.work(task, queued, &interrupt)))
-            .unwrap_or_else(|panic| {
+        let shared = Arc::clone(&self.shared);
+        let outcome = shared
+            .panics
+            .model(|| self.work(task, queued, &interrupt))
+            .unwrap_or_else(|reason| {
                 self.engine = None;
-                self.shared.set_state(ModelState::Unloaded);
-                let reason = panic_text(&*panic);
+                shared.set_state(ModelState::Unloaded);
                 tracing::error!(reason, "a bug stopped a request");
                 Err(Failure::Panic(reason))
             });
@@ -121,7 +118,10 @@ impl Worker {
             task.explain
         };
 
-        let prepared = timed(&mut timings.decode, || self.prepare(task.picture, explain))?;
+        let panics = &self.shared.panics;
+        let prepared = timed(&mut timings.decode, || {
+            panics.picture(|| self.prepare(task.picture, explain))
+        })?;
         timed(&mut timings.load, || self.load())?;
         let engine = self.engine.as_mut().expect("load() left an engine");
         let wants_heatmap = !matches!(explain, Explain::None);
@@ -131,7 +131,8 @@ impl Worker {
         drop(prepared.tensor);
 
         let (heatmap, overlay) = timed(&mut timings.render, || {
-            explanation(explain, prepared.base, scores.heatmap)
+            let panics = &self.shared.panics;
+            panics.picture(|| explanation(explain, prepared.base, scores.heatmap))
         })?;
         let explained = (heatmap.is_some() || overlay.is_some())
             .then(|| task.target.unwrap_or_else(|| top(&scores.probabilities)));
@@ -169,6 +170,8 @@ impl Worker {
             Explain::Overlay(form) => form.longest_side,
             Explain::None | Explain::Values => None,
         };
+        #[cfg(debug_assertions)]
+        super::panics::rehearse(&picture);
         let reading = Reading::of(input, overlay);
         let photo = image::decode::decode(&picture, self.settings.pictures, reading)?;
         drop(picture);
@@ -248,12 +251,4 @@ fn timed<T>(stage: &mut Duration, work: impl FnOnce() -> T) -> T {
     let result = work();
     *stage = started.elapsed();
     result
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it left no message".into())
 }

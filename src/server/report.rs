@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::ledger::{BOUNDS, Histogram, Ledger, STAGES};
 use super::{Context, Phase};
-use crate::inference::{Load, ModelState};
+use crate::inference::{Load, ModelState, Panics};
 use crate::lifecycle::memory::Memory;
 
 /// `state` and `message` of a health reply.
@@ -39,6 +39,7 @@ pub(super) fn status(context: &Context) -> String {
     let manifest = &context.bundle.manifest;
     let load = context.inference.load();
     let limits = &context.settings.limits;
+    let panics = context.inference.panics();
     let ledger = context.ledger();
     json!({
         "daemon": { "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() },
@@ -73,6 +74,7 @@ pub(super) fn status(context: &Context) -> String {
         },
         "connections": context.connections.load(Ordering::Relaxed),
         "outcomes": ledger.outcomes,
+        "panics": { "picture": panics.picture, "model": panics.model },
     })
     .to_string()
 }
@@ -101,6 +103,7 @@ pub(super) fn metrics(context: &Context) -> String {
 struct Snapshot {
     outcomes: Vec<(String, u64)>,
     stages: [Histogram; STAGES.len()],
+    panics: Panics,
     load: Load,
     memory: Memory,
     connections: usize,
@@ -119,6 +122,7 @@ impl Snapshot {
                 .map(|(name, count)| (name.clone(), *count))
                 .collect(),
             stages: ledger.stages,
+            panics: context.inference.panics(),
             load: context.inference.load(),
             memory: Memory::read(),
             connections: context.connections.load(Ordering::Relaxed),
@@ -144,6 +148,15 @@ impl Collector for Snapshot {
         for (outcome, count) in &self.outcomes {
             let label = [("outcome", outcome.as_str())];
             ConstCounter::new(*count).encode(family.encode_family(&label)?)?;
+        }
+
+        let help = "Defects that cost a request its answer, by what was worked on";
+        let mut family = out.encode_descriptor("panics", help, None, MetricType::Counter)?;
+        for (work, count) in [
+            ("picture", self.panics.picture),
+            ("model", self.panics.model),
+        ] {
+            ConstCounter::new(count).encode(family.encode_family(&[("work", work)])?)?;
         }
 
         let help = "Time of each stage of the predictions that were answered";
