@@ -78,6 +78,18 @@ fn changed_bytes_make_an_error_or_a_picture() {
     }
 }
 
+/// What fuzzing found once is found no more.
+#[test]
+fn regressions_make_an_error_or_a_picture() {
+    let folder = support::root().join("tests/fuzz/regressions");
+    for entry in std::fs::read_dir(folder).expect("the folder") {
+        let file = std::fs::read(entry.expect("an entry").path()).expect("read");
+        for detail in [SCALED, Detail::Full] {
+            let _ = decode::decode(&file, LIMITS, reading(detail));
+        }
+    }
+}
+
 #[test]
 fn file_that_ends_early_is_an_error_at_every_scale() {
     for name in ["baseline-420-700.jpg", "progressive-420-700.jpg"] {

@@ -52,16 +52,18 @@ pub fn decode(
 fn cost(decoder: &impl ImageDecoder, orientation: Orientation) -> Cost {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
+    // Sides of a TIFF have 32 bits each: four bytes for each pixel may be more than a u64 counts.
+    let of_each = |bytes: u64| pixels.saturating_mul(bytes);
     let colour = decoder.color_type();
     // A copy is made of what is not RGB yet; laying it over a ground takes four bytes a pixel twice.
     let (least, converted) = match colour {
         ColorType::Rgb8 => (0, 0),
-        _ if colour.has_alpha() => (pixels * 4, pixels * 4),
-        _ => (0, pixels * 3),
+        _ if colour.has_alpha() => (of_each(4), of_each(4)),
+        _ => (0, of_each(3)),
     };
     // What was converted is gone before it is turned.
     let bytes = (decoder.total_bytes().max(least).saturating_add(converted))
-        .max(pixels * 3 * (1 + turning_copies(orientation)));
+        .max(of_each(3 * (1 + turning_copies(orientation))));
     Cost {
         width,
         height,
