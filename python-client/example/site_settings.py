@@ -13,6 +13,7 @@ WSGI_APPLICATION = "site_wsgi.application"
 INSTALLED_APPS = ["dermald.django"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -24,8 +25,13 @@ TEMPLATES = [
         "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
     }
 ]
+# The visitor's language, as the browser asks for it.
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("vi", "Tiếng Việt")]
 # Photos stay in memory: Django would put larger ones into a file under /tmp.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
+# A camera's photo comes as text, a third longer.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 22 * 2**20
 
 # The socket comes from $DERMALD_SOCKET.
 DERMALD = {"default": {"TIMEOUT": 30}}

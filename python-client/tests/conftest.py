@@ -1,4 +1,4 @@
-"""The real daemon for the tests that need it, and the example site's settings for Django."""
+"""The real daemon for the tests that need it, and a site with accounts for Django."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import django
 import pytest
+from django.core.management import call_command
 from django.test.utils import setup_test_environment, teardown_test_environment
 
 import dermald
@@ -22,10 +23,12 @@ StartDaemon = Callable[..., Daemon]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+    # Not for the sites that tests start: they have their own.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "team_settings"
     # A daemon of the person who runs the tests must not answer them.
     os.environ.pop("DERMALD_SOCKET", None)
     django.setup()
+    del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +36,12 @@ def django_environment() -> Iterator[None]:
     setup_test_environment()
     yield
     teardown_test_environment()
+
+
+@pytest.fixture(scope="session")
+def database() -> None:
+    """The tables of accounts, in memory."""
+    call_command("migrate", verbosity=0)
 
 
 @pytest.fixture(scope="session")

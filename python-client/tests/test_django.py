@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.template import Context, Template
 from django.test import Client as Browser
 from django.test import override_settings
+from django.utils import translation
 
 import dermald
 from conftest import StartDaemon
@@ -20,6 +23,8 @@ from dermald.django.conf import PAGE_OVERLAY, DaemonSettings, daemon_settings
 from processes import Daemon
 
 PAGE = "/skin/"
+# Enough for the form; no daemon could read it.
+LIKE_A_JPEG = b"\xff\xd8\xff" + bytes(100)
 
 
 def configured(socket: Path, **entry: object) -> override_settings:
@@ -96,14 +101,15 @@ def test_oversized_upload_is_a_message(daemon: Daemon) -> None:
     with configured(daemon.socket):
         response = upload(bytes(100 * 2**20))
     assert response.status_code == 413
-    assert "too large" in problem_of(response)
+    assert "This photo is larger than 16.0" in problem_of(response)
 
 
 def test_missing_daemon_is_a_message(folder: Path) -> None:
     with configured(folder / "nobody.sock", RETRIES=0):
-        response = upload(b"x")
+        response = upload(LIKE_A_JPEG)
     assert response.status_code == 503
     assert "not running" in problem_of(response)
+    assert "manage.py dermald serve" not in response.content.decode()
 
 
 def test_late_answer_is_a_message(start_daemon: StartDaemon, photo: Path) -> None:
@@ -114,6 +120,82 @@ def test_late_answer_is_a_message(start_daemon: StartDaemon, photo: Path) -> Non
     assert "took too long" in problem_of(response)
 
 
+def test_photo_that_only_begins_like_one_is_a_message(daemon: Daemon) -> None:
+    with configured(daemon.socket):
+        response = upload(LIKE_A_JPEG)
+    assert response.status_code == 422
+    assert "cannot be read as a photo" in problem_of(response)
+
+
+def test_camera_photo_is_classified_like_a_file(daemon: Daemon, photo: Path) -> None:
+    text = "data:image/jpeg;base64," + b64encode(photo.read_bytes()).decode()
+    with configured(daemon.socket):
+        expected = json.loads(upload(photo.read_bytes(), "application/json").content)
+        response = Browser().post(PAGE, {"image": text}, headers={"accept": "application/json"})
+    assert response.status_code == 200
+    assert json.loads(response.content)["labels"] == expected["labels"]
+
+
+def test_broken_camera_photo_is_a_message() -> None:
+    response = Browser().post(PAGE, {"image": "data:image/jpeg;base64,/9j/4AA"})
+    assert response.status_code == 422
+    assert "did not arrive whole" in problem_of(response)
+
+
+@pytest.mark.parametrize("page", [PAGE, "/later/"])
+def test_page_is_in_the_visitors_language(daemon: Daemon, photo: Path, page: str) -> None:
+    image = SimpleUploadedFile("photo.jpg", photo.read_bytes(), "image/jpeg")
+    with configured(daemon.socket):
+        response = Browser().post(page, {"image": image}, headers={"accept-language": "vi"})
+    text = response.content.decode()
+    assert '<html lang="vi">' in text
+    assert "Vòng tròn" in text
+    assert "Đây không phải là chẩn đoán. Hãy hỏi bác sĩ" in text
+    assert "Bản trình diễn được huấn luyện bằng ảnh vẽ." in text
+    # With a decimal comma for people and a point for SVG.
+    assert re.search(r'class="percent">\d+,\d %', text)
+    assert re.search(r'class="bar" width="\d+\.\d\d%"', text)
+    assert "Result" not in text
+
+
+@pytest.mark.parametrize("page", [PAGE, "/later/"])
+def test_missing_daemon_shows_the_command_to_who_can_run_it(page: str, folder: Path) -> None:
+    for debug in (True, False):
+        with configured(folder / "nobody.sock", RETRIES=0), override_settings(DEBUG=debug):
+            shown = Browser().get(page).content.decode()
+            image = SimpleUploadedFile("x.jpg", LIKE_A_JPEG)
+            posted = Browser().post(page, {"image": image}).content.decode()
+        assert ("manage.py dermald serve" in shown) == debug
+        assert ("manage.py dermald serve" in posted) == debug
+
+
+def test_page_needs_no_script(daemon: Daemon, photo: Path) -> None:
+    """Both pictures are there and the slider is hidden; the script alone shows it."""
+    with configured(daemon.socket):
+        page = upload(photo.read_bytes()).content.decode()
+    assert page.count("<script") == 1
+    assert '<label class="slider" hidden>' in page
+    assert page.count("<figure>") == 2
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_async_page_answers_like_the_other(daemon: Daemon, photo: Path, status: int) -> None:
+    data = photo.read_bytes() if status == 200 else LIKE_A_JPEG
+    answers = []
+    for page in (PAGE, "/later/"):
+        with configured(daemon.socket):
+            response = Browser().post(
+                page,
+                {"image": SimpleUploadedFile("photo.jpg", data)},
+                headers={"accept": "application/json"},
+            )
+        assert response.status_code == status
+        answers.append(json.loads(response.content))
+        answers[-1].pop("timings", None)
+    assert answers[0] == answers[1]
+
+
 def test_missing_overlay_is_explained(start_daemon: StartDaemon, photo: Path) -> None:
     daemon = start_daemon("no-gradcam")
     with configured(daemon.socket):
@@ -121,6 +203,16 @@ def test_missing_overlay_is_explained(start_daemon: StartDaemon, photo: Path) ->
     assert response.status_code == 200
     assert response.context["prediction"].explanation in response.content.decode()
     assert response.content.decode().count("data:image/") == 1
+
+
+def test_stored_class_is_shown_by_its_title(daemon: Daemon, folder: Path) -> None:
+    template = Template("{% load dermald %}{{ stored|class_title }}")
+    for language, title in (("vi", "Đốm sẫm màu"), ("en", "Dark spot"), ("de", "dark-spot")):
+        with configured(daemon.socket), translation.override(language):
+            assert template.render(Context({"stored": "dark-spot"})) == title
+            assert template.render(Context({"stored": "of an old model"})) == "of an old model"
+    with configured(folder / "nobody.sock"):
+        assert template.render(Context({"stored": "dark-spot"})) == "dark-spot"
 
 
 def test_defaults_hold_without_a_setting() -> None:

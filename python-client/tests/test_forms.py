@@ -147,20 +147,20 @@ def test_optional_photo_may_be_missing() -> None:
 )
 def test_broken_camera_text_is_told(text: str) -> None:
     form = with_text(text)
-    assert codes(form) == ["photo_broken_text"]
+    assert codes(form) == ["picture_broken"]
     assert "did not arrive whole" in said(form, "en")
     assert "chưa được gửi đầy đủ" in said(form, "vi")
 
 
 def test_camera_text_without_a_photo_is_told() -> None:
     assert codes(with_text("data:image/jpeg;base64,")) == ["empty"]
-    assert codes(with_text(camera(b"This is a text. " * 50))) == ["photo_unknown"]
+    assert codes(with_text(camera(b"This is a text. " * 50))) == ["picture_unsupported"]
 
 
 @pytest.mark.parametrize("data", [b"This is a text. " * 50, b"<svg/>", bytes(500), b"GIF", b"B"])
 def test_other_content_is_told(data: bytes) -> None:
     form = with_file(data)
-    assert codes(form) == ["photo_unknown"]
+    assert codes(form) == ["picture_unsupported"]
     assert "cannot be read as a photo" in with_language(data, "en")
     assert "Không đọc được" in with_language(data, "vi")
 
@@ -176,7 +176,7 @@ def with_language(data: bytes, language: str) -> str:
 )
 def test_known_kind_that_is_no_photo_is_named(data: bytes, kind: str) -> None:
     for form in (with_file(data), with_text(camera(data))):
-        assert codes(form) == ["photo_foreign"]
+        assert codes(form) == ["picture_unsupported"]
         assert f"This is a {kind} file" in said(form, "en")
     assert f"Đây là tệp {kind}" in said(with_file(data), "vi")
 
@@ -185,7 +185,7 @@ def test_size_is_capped_in_both_ways() -> None:
     data = picture("BMP", 64)
     with override_settings(DERMALD={"default": {"MAX_BYTES": len(data) - 1}}):
         for form in (with_file(data), with_text(camera(data))):
-            assert codes(form) == ["photo_too_large"]
+            assert codes(form) == ["picture_too_large"]
             assert "Please choose a smaller one" in said(form, "en")
         assert "Vui lòng chọn ảnh nhỏ hơn" in said(with_file(data), "vi")
     with override_settings(DERMALD={"default": {"MAX_BYTES": len(data)}}):
@@ -200,7 +200,9 @@ def test_text_of_a_hundred_megabytes_is_refused_without_decoding_it(
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr("dermald.django.photos.b64decode", never)
-    assert codes(with_text("data:image/jpeg;base64," + "A" * (100 * 2**20))) == ["photo_too_large"]
+    assert codes(with_text("data:image/jpeg;base64," + "A" * (100 * 2**20))) == [
+        "picture_too_large"
+    ]
 
 
 def test_file_on_disk_is_told_by_its_head_and_left_at_its_start() -> None:
@@ -217,10 +219,10 @@ def test_validator_serves_model_fields_and_their_migrations() -> None:
     file: Any = ContentFile(b"no picture at all", "x.jpg")
     with pytest.raises(ValidationError) as caught:
         PhotoValidator(5)(file)
-    assert caught.value.code == "photo_too_large"
+    assert caught.value.code == "picture_too_large"
     with pytest.raises(ValidationError) as caught:
         PhotoValidator()(file)
-    assert caught.value.code == "photo_unknown"
+    assert caught.value.code == "picture_unsupported"
     assert PhotoValidator(5) == PhotoValidator(5) != PhotoValidator()
     written, _ = MigrationWriter.serialize(PhotoValidator(5))
     assert written == "dermald.django.validators.PhotoValidator(5)"

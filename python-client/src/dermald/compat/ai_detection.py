@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from base64 import b64encode
 from typing import TYPE_CHECKING, TypedDict
 
+from .._environment import gradcam_enabled
 from .._results import Model, Prediction
 from ._class_names import class_names
 from ._daemon import BadPhoto, SkinPredictionError, model_facts, model_of, predict
@@ -58,7 +58,7 @@ def predict_skin_with_explanation(
     Raises `SkinPredictionError`, whose `str()` can be shown to the visitor; `BadPhoto` is the one
     for a photo that cannot be read.
     """
-    explain = _gradcam_enabled() if enable_gradcam is None else enable_gradcam
+    explain = gradcam_enabled() if enable_gradcam is None else enable_gradcam
     answer = predict(image_bytes, top_k=_wire_top_k(top_k), explain="overlay" if explain else None)
     return _results(answer, top_k), _heatmap(answer) if explain else None
 
@@ -96,15 +96,11 @@ def __getattr__(name: str) -> object:
     if name == "CLASS_NAMES":
         return class_names()
     if name == "ENABLE_GRADCAM":
-        return _gradcam_enabled()
+        return gradcam_enabled()
     if name == "_loaded_model":
         facts = model_facts()
         return model_of(facts) if facts is not None and facts.get("loaded") else None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _gradcam_enabled() -> bool:
-    return os.environ.get("ENABLE_GRADCAM", "true").strip().lower() in ("true", "1", "yes")
 
 
 def _wire_top_k(top_k: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _clients: dict[str, Client] = {}
 _probes: dict[str, Client] = {}
-_async_clients: dict[tuple[str, AbstractEventLoop], AsyncClient] = {}
+_async_clients: dict[tuple[str, str, AbstractEventLoop], AsyncClient] = {}
 _lock = threading.Lock()
+_PROBE = {"pool_size": 2, "retries": 0}
 
 
 def get_client(alias: str = DEFAULT_ALIAS) -> Client:
@@ -28,13 +29,13 @@ def get_client(alias: str = DEFAULT_ALIAS) -> Client:
 
     Raises `ImproperlyConfigured` when the settings are wrong.
     """
-    return _kept(_clients, alias, lambda daemon: daemon.pool_size)
+    return _kept(_clients, alias, lambda daemon: Client(**_arguments(daemon)))
 
 
 def get_probe(alias: str = DEFAULT_ALIAS) -> Client:
     """One for questions about the daemon itself, which must not wait for a connection behind
-    threads that wait for predictions."""
-    return _kept(_probes, alias, lambda _: 2)
+    threads that wait for predictions, and has no time to ask twice."""
+    return _kept(_probes, alias, lambda daemon: Client(**{**_arguments(daemon), **_PROBE}))
 
 
 def get_async_client(alias: str = DEFAULT_ALIAS) -> AsyncClient:
@@ -42,56 +43,54 @@ def get_async_client(alias: str = DEFAULT_ALIAS) -> AsyncClient:
 
     Raises `RuntimeError` outside of a loop, and what `get_client` raises.
     """
-    import asyncio
+    return _kept_for_loop("client", alias, {})
 
-    loop = asyncio.get_running_loop()
-    client = _async_clients.get((alias, loop))
-    if client is None:
-        client = _make_async(daemon_settings(alias))
-        with _lock:
-            _leave_closed_loops()
-            _async_clients[alias, loop] = client
-    return client
+
+def get_async_probe(alias: str = DEFAULT_ALIAS) -> AsyncClient:
+    """`get_probe` for asyncio."""
+    return _kept_for_loop("probe", alias, _PROBE)
 
 
 def _kept(
-    clients: dict[str, Client], alias: str, pool_size: Callable[[DaemonSettings], int]
+    clients: dict[str, Client], alias: str, make: Callable[[DaemonSettings], Client]
 ) -> Client:
     client = clients.get(alias)
     if client is not None:
         return client
     with _lock:
         if alias not in clients:
-            daemon = daemon_settings(alias)
-            clients[alias] = _make(daemon, pool_size(daemon))
+            clients[alias] = make(daemon_settings(alias))
         return clients[alias]
 
 
-def _make(daemon: DaemonSettings, pool_size: int) -> Client:
-    return Client(
-        daemon.socket,
-        timeout=daemon.timeout,
-        pool_size=pool_size,
-        retries=daemon.retries,
-        daemon_users=daemon.daemon_users,
-    )
+def _kept_for_loop(use: str, alias: str, changes: dict[str, int]) -> AsyncClient:
+    import asyncio
 
-
-def _make_async(daemon: DaemonSettings) -> AsyncClient:
     from .._aio import AsyncClient
 
-    return AsyncClient(
-        daemon.socket,
-        timeout=daemon.timeout,
-        pool_size=daemon.pool_size,
-        retries=daemon.retries,
-        daemon_users=daemon.daemon_users,
-    )
+    key = (use, alias, asyncio.get_running_loop())
+    client = _async_clients.get(key)
+    if client is None:
+        client = AsyncClient(**{**_arguments(daemon_settings(alias)), **changes})
+        with _lock:
+            _leave_closed_loops()
+            _async_clients[key] = client
+    return client
+
+
+def _arguments(daemon: DaemonSettings) -> dict[str, Any]:
+    return {
+        "socket": daemon.socket,
+        "timeout": daemon.timeout,
+        "pool_size": daemon.pool_size,
+        "retries": daemon.retries,
+        "daemon_users": daemon.daemon_users,
+    }
 
 
 def _leave_closed_loops() -> None:
     # Django runs an asynchronous view under WSGI in a loop of its own for each request.
-    for key in [key for key in _async_clients if key[1].is_closed()]:
+    for key in [key for key in _async_clients if key[2].is_closed()]:
         _async_clients.pop(key).abandon()
 
 

@@ -51,15 +51,15 @@ class PhotoInput(forms.FileInput):
 class PhotoField(forms.FileField):
     """max_bytes: None for MAX_BYTES of the settings.
 
-    Errors have the codes of `PhotoValidator`, `required`, `empty`, and `photo_broken_text` for a
+    Errors have the codes of `PhotoValidator`, `required`, `empty`, and `picture_broken` for a
     camera's text that is no photo.
     """
 
     widget = PhotoInput
     default_error_messages: ClassVar = {
         "required": translated_lazily(MISSING.text),
-        "photo_too_large": TOO_LARGE,
-        "photo_broken_text": translated_lazily(
+        "picture_too_large": TOO_LARGE,
+        "picture_broken": translated_lazily(
             "The camera's photo did not arrive whole. Please take it again."
         ),
     }
@@ -84,13 +84,13 @@ class PhotoField(forms.FileField):
     def _camera_photo(self, text: str) -> UploadedFile[bytes]:
         limit = self.max_bytes or daemon_settings().max_bytes
         if not is_data_url(text):
-            raise self._error("photo_broken_text")
+            raise self._error("picture_broken")
         try:
             photo = photo_in(text, limit)
         except LongText as error:
-            raise self._error("photo_too_large", limit=filesizeformat(limit)) from error
+            raise self._error("picture_too_large", limit=filesizeformat(limit)) from error
         except BrokenText as error:
-            raise self._error("photo_broken_text") from error
+            raise self._error("picture_broken") from error
         if not photo:
             raise self._error("empty")
         kind = media_type(photo) or "application/octet-stream"

@@ -2,7 +2,13 @@
 
 from django.urls import path
 
-from .views import classify
+from . import views
 
 app_name = "dermald"
-urlpatterns = [path("", classify, name="classify")]
+urlpatterns = [
+    path("", views.classify, name="classify"),
+    path("health/", views.health, name="health"),
+    path("memory/", views.memory_status, name="memory_status"),
+    path("metrics/", views.metrics, name="metrics"),
+    path("status/", views.status, name="status"),
+]

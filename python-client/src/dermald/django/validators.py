@@ -28,7 +28,7 @@ FOREIGN = translated_lazily("This is a %(kind)s file. Please choose a photo as J
 @deconstructible
 class PhotoValidator:
     """max_bytes: None for MAX_BYTES of the settings. Raises `ValidationError` with code
-    `photo_too_large`, `photo_foreign` (its kind is named) or `photo_unknown`."""
+    `picture_too_large` or `picture_unsupported`."""
 
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = max_bytes
@@ -37,14 +37,14 @@ class PhotoValidator:
         limit = self.max_bytes or daemon_settings().max_bytes
         if file.size > limit:
             values = {"limit": filesizeformat(limit)}
-            raise ValidationError(TOO_LARGE, "photo_too_large", values)
+            raise ValidationError(TOO_LARGE, "picture_too_large", values)
         head = head_of(file)
         if media_type(head) is not None:
             return
         kind = foreign_kind(head)
         if kind is not None:
-            raise ValidationError(FOREIGN, "photo_foreign", {"kind": kind})
-        raise ValidationError(PICTURE.sentence(), "photo_unknown")
+            raise ValidationError(FOREIGN, "picture_unsupported", {"kind": kind})
+        raise ValidationError(PICTURE.sentence(), "picture_unsupported")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PhotoValidator) and self.max_bytes == other.max_bytes

@@ -1,0 +1,90 @@
+"""Filters for templates: a class's title, and the status page's figures and words.
+
+{% load dermald %}
+{{ result.class|class_title }}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.formats import number_format
+from django.utils.translation import get_language
+
+from ..._translation import translated
+from ..titles import class_titles
+
+register = template.Library()
+
+
+def _(text: str) -> str:
+    """Marks a text for the catalogue; it is translated when it is shown."""
+    return text
+
+
+_STATES = {
+    "ready": _("ready"),
+    "starting": _("starting"),
+    "renewing": _("renewing itself"),
+    "failed": _("failed"),
+    "stopping": _("stopping"),
+}
+_STAGES = {
+    "queue": _("waiting"),
+    "load": _("loading the model"),
+    "decode": _("reading the photo"),
+    "inference": _("model"),
+    "render": _("drawing"),
+}
+_REASONS = {
+    "memory": _("its memory passed the threshold"),
+    "idle": _("nobody asked for a while"),
+    "reload": _("a new configuration or model"),
+    "asked": _("somebody asked for it"),
+}
+
+
+@register.filter
+def class_title(name: str) -> str:
+    """A class of the daemon's model in the visitor's language; the name itself where the model or
+    the daemon has no word for it."""
+    return class_titles(get_language()).get(name, name)
+
+
+@register.filter
+def state_word(state: str) -> str:
+    return translated(_STATES.get(state, state))
+
+
+@register.filter
+def stage_words(stage: str) -> str:
+    return translated(_STAGES.get(stage, stage))
+
+
+@register.filter
+def reason_words(reason: str) -> str:
+    return translated(_REASONS.get(reason, reason))
+
+
+@register.filter
+def mib(count: Any) -> str:  # noqa: ANN401  # whatever a template holds
+    return f"{number_format(int(count) / 2**20, 1 if int(count) < 100 * 2**20 else 0)} MiB"
+
+
+@register.filter
+def milliseconds(value: float) -> str:
+    """Three digits: nobody reads more of an estimate."""
+    decimals = 2 if value < 1 else 1 if value < 100 else 0
+    return f"{number_format(value, decimals)} ms"
+
+
+@register.filter
+def duration(seconds: float) -> str:
+    """The two largest units, such as `2 h 5 min`."""
+    left, parts = round(seconds), []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"

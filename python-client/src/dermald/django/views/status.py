@@ -1,0 +1,57 @@
+"""`status/`: a page for the team about the daemon. Drawn by the server; no scripts."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import get_language
+
+from ..._errors import DermaldError
+from ..._memory import memory_limit, process_memory
+from ..clients import get_probe
+from ..status.chart import draw
+from ..status.latency import read_stages
+from ..status.snapshot import Snapshot, read_snapshot
+from .access import for_signed_in
+from .state import PROBE_SECONDS
+
+_TEMPLATE = "dermald/status.html"
+
+
+def status_context(snapshot: Snapshot, metrics: str) -> dict[str, object]:
+    """All that the template shows of a daemon."""
+    memory = snapshot.memory
+    stages = read_stages(metrics)
+    slowest = max((stage.p99 for stage in stages), default=0.0)
+    charts = {
+        "hour": draw(snapshot.hour, snapshot.renewals, memory.threshold),
+        "day": draw(snapshot.day, snapshot.renewals, memory.threshold),
+    }
+    return {
+        "daemon": snapshot,
+        "charts": [(name, chart) for name, chart in charts.items() if chart is not None],
+        "stages": [
+            {"stage": stage, "p50": _share(stage.p50, slowest), "p99": _share(stage.p99, slowest)}
+            for stage in stages
+        ],
+        "filled": _share(memory.rss, memory.threshold) if memory.threshold else None,
+        "answers": sum(count for _, count in snapshot.outcomes),
+    }
+
+
+def _share(value: float, most: float) -> str:
+    return f"{min(100.0, 100 * value / most if most else 0):.2f}%"
+
+
+def _status(request: HttpRequest) -> HttpResponse:
+    site = {"site_rss": process_memory().rss, "limit": memory_limit()}
+    probe = get_probe()
+    try:
+        snapshot = read_snapshot(probe.status(timeout=PROBE_SECONDS), get_language())
+        metrics = probe.metrics(timeout=PROBE_SECONDS)
+    except DermaldError as error:
+        return render(request, _TEMPLATE, {"problem": error, **site})
+    return render(request, _TEMPLATE, {**status_context(snapshot, metrics), **site})
+
+
+status = for_signed_in(_status, staff=True)
