@@ -1,4 +1,4 @@
-"""A daemon with a script: speaks the real wire over a real socket, and misbehaves on purpose.
+"""A daemon whose script plays each connection byte by byte, where `dermald.testing` is too polite.
 
 Each connection is handled by the next step of the script, on one thread, in order.
 """
@@ -13,9 +13,8 @@ from pathlib import Path
 
 from dermald._results import Label, Model, Timings
 from dermald._wire import replies, requests
-from dermald._wire.frames import FrameReader
-from dermald._wire.replies import Reply, encode_reply
-from dermald._wire.requests import Request, decode_request
+from dermald._wire.replies import Reply
+from dermald.testing._peer import Peer as Plain
 
 FRAME_BYTES = 2**20
 LIMITS = replies.Limits(FRAME_BYTES, 16, 2**25, 8, 60_000)
@@ -23,35 +22,19 @@ LIMITS = replies.Limits(FRAME_BYTES, 16, 2**25, 8, 60_000)
 PATIENCE = 20
 
 
-class Peer:
-    """One client, seen from the daemon."""
+class Peer(Plain):
+    """One client; what it should have done is asserted."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
-        self.socket.settimeout(PATIENCE)
-        self._frames = FrameReader(2**30)
+        super().__init__(sock, PATIENCE)
 
-    def welcome(self, limits: replies.Limits = LIMITS) -> None:
-        hello = self.read()
-        assert isinstance(hello, requests.Hello)
-        self.send(replies.Welcome(1, "fake/1", limits))
-
-    def read(self) -> Request:
-        """The next request. Raises `EOFError` when the client has left."""
-        while (message := self._frames.next()) is None:
-            data = self.socket.recv(2**16)
-            if not data:
-                raise EOFError
-            self._frames.feed(data)
-        return decode_request(message)
+    def welcome(self, limits: replies.Limits = LIMITS, version: int = 1) -> bool:
+        return super().welcome(limits, version)
 
     def read_predict(self) -> requests.Predict:
         request = self.read()
         assert isinstance(request, requests.Predict)
         return request
-
-    def send(self, reply: Reply) -> None:
-        self.socket.sendall(b"".join(encode_reply(reply)))
 
     def wait_until_left(self) -> None:
         """Returns when the client has closed its end."""

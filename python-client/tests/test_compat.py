@@ -20,7 +20,7 @@ from PIL import Image
 
 import dermald
 from conftest import StartDaemon
-from dermald.compat import _png
+from dermald import _png
 from dermald.compat._class_names import LateClassNames
 from dermald.compat.ai_detection import (
     IMG_SIZE_DEFAULT,

@@ -19,10 +19,10 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, TypedDict
 
 from .._environment import gradcam_enabled
+from .._png import plain_square, with_alpha
 from .._results import Model, Prediction
 from ._class_names import class_names
 from ._daemon import BadPhoto, SkinPredictionError, model_facts, model_of, predict
-from ._png import grey_square, with_alpha
 
 if TYPE_CHECKING:
     from .._picture import Image
@@ -74,7 +74,7 @@ def get_model() -> Model:
     if facts is not None and facts.get("loaded"):
         return model_of(facts)
     # The wire has no order to load: a picture of nothing does it.
-    return predict(grey_square(16), top_k=1, explain=None).model
+    return predict(plain_square(16, (128, 128, 128)), top_k=1, explain=None).model
 
 
 def get_img_size() -> int:

@@ -1,4 +1,4 @@
-"""As much of PNG as the drop-in needs: an alpha channel for an opaque picture, and a tiny picture.
+"""As much of PNG as is needed here: an alpha channel for an opaque picture, and a plain one.
 
 Standard library only: a site that needs no Pillow should not need it for this.
 """
@@ -35,10 +35,10 @@ def with_alpha(png: bytes) -> bytes:
     return _file(header, _rows_with_alpha(rows, width, height))
 
 
-def grey_square(side: int) -> bytes:
-    """A picture of one grey."""
-    rows = (b"\0" + b"\x80" * side) * side
-    return _file(_HEADER.pack(side, side, 8, 0, 0, 0, 0), rows)
+def plain_square(side: int, colour: tuple[int, int, int]) -> bytes:
+    """A picture of one colour."""
+    rows = (b"\0" + bytes(colour) * side) * side
+    return _file(_HEADER.pack(side, side, 8, _RGB, 0, 0, 0), rows)
 
 
 def _rows_with_alpha(rows: bytes, width: int, height: int) -> bytes:
