@@ -38,29 +38,60 @@ const JET: [&[(f64, f64)]; 3] = [
     ],
 ];
 
+/// Every fifth colour of Google's `turbo`, 0xRRGGBB; linear between them it is at most two levels
+/// from the whole table. `colorous` has its polynomial, which is up to 32 levels away.
+const TURBO: [u32; 52] = [
+    0x30_123b, 0x36_215f, 0x3b_2f80, 0x3f_3e9c, 0x42_4bb5, 0x45_59cb, 0x46_66dd, 0x47_73eb,
+    0x46_80f6, 0x45_8cfd, 0x40_99ff, 0x38_a5fb, 0x2f_b2f4, 0x27_bee9, 0x1f_c9dd, 0x1a_d4d0,
+    0x18_ddc2, 0x1a_e4b6, 0x22_ebaa, 0x2f_f19b, 0x3f_f68a, 0x52_fa7a, 0x65_fd69, 0x79_fe59,
+    0x8b_ff4b, 0x9c_fe40, 0xa9_fb39, 0xb7_f735, 0xc3_f134, 0xd0_ea34, 0xdb_e236, 0xe5_d938,
+    0xee_cf3a, 0xf5_c53a, 0xfa_ba39, 0xfd_ae35, 0xfe_a130, 0xfe_932a, 0xfc_8423, 0xf9_751d,
+    0xf4_6617, 0xef_5811, 0xe8_4b0c, 0xe1_4109, 0xd8_3706, 0xce_2d04, 0xc3_2503, 0xb7_1d02,
+    0xa9_1601, 0x9b_0f01, 0x8b_0902, 0x7a_0403,
+];
+
 impl ColourMap {
-    /// The 256 colours of this map, red, green, blue.
+    /// The 256 colours of this map, red, green, blue, as matplotlib has them.
     #[must_use]
     pub fn table(self) -> [[u8; 3]; 256] {
-        std::array::from_fn(|step| {
-            // `step` is below 256, so nothing is lost.
-            let position = step as f64 / 255.0;
-            match self.gradient() {
-                Some(gradient) => gradient.eval_continuous(position).into_array(),
-                None => JET.map(|corners| channel(corners, position)),
-            }
-        })
-    }
-
-    fn gradient(self) -> Option<colorous::Gradient> {
         match self {
-            ColourMap::Jet => None,
-            ColourMap::Turbo => Some(colorous::TURBO),
-            ColourMap::Viridis => Some(colorous::VIRIDIS),
-            ColourMap::Inferno => Some(colorous::INFERNO),
-            ColourMap::Magma => Some(colorous::MAGMA),
+            ColourMap::Jet => table(|position| JET.map(|corners| channel(corners, position))),
+            ColourMap::Turbo => table(turbo),
+            ColourMap::Viridis => gradient(colorous::VIRIDIS),
+            ColourMap::Inferno => gradient(colorous::INFERNO),
+            ColourMap::Magma => gradient(colorous::MAGMA),
         }
     }
+}
+
+/// A table from the colour at each position in 0..1.
+fn table(colour: impl Fn(f64) -> [u8; 3]) -> [[u8; 3]; 256] {
+    // Steps are below 256, so nothing is lost.
+    std::array::from_fn(|step| colour(step as f64 / 255.0))
+}
+
+fn gradient(gradient: colorous::Gradient) -> [[u8; 3]; 256] {
+    table(|position| gradient.eval_continuous(position).into_array())
+}
+
+/// The colour at `position` in 0..1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions lie in 0..=1, and a mean of two numbers in 0..=255 lies there too"
+)]
+fn turbo(position: f64) -> [u8; 3] {
+    let stretches = TURBO.len() - 1;
+    let place = position * stretches as f64;
+    let before = (place.floor() as usize).min(stretches - 1);
+    let share = place - before as f64;
+    std::array::from_fn(|channel| {
+        let [from, to] = [TURBO[before], TURBO[before + 1]].map(|colour| {
+            let [_, channels @ ..] = colour.to_be_bytes();
+            f64::from(channels[channel])
+        });
+        (from + share * (to - from)).round() as u8
+    })
 }
 
 /// The value of a piecewise linear channel at `position` in 0..1, as 0..255.
@@ -84,20 +115,63 @@ fn channel(corners: &[(f64, f64)], position: f64) -> u8 {
 mod tests {
     use super::*;
 
+    /// All 256 steps are compared in tests/python; these are three of each map.
     #[test]
-    fn jet_is_matplotlibs() {
-        // matplotlib.colormaps["jet"](i, bytes=True) at these steps; one level for rounding.
+    fn maps_are_matplotlibs() {
+        // matplotlib.colormaps[name](i, bytes=True) at these steps.
         let expected = [
-            (0, [0, 0, 127]),
-            (64, [0, 128, 255]),
-            (128, [124, 255, 121]),
-            (192, [255, 148, 0]),
-            (255, [127, 0, 0]),
+            (
+                ColourMap::Jet,
+                [
+                    (64, [0, 128, 255]),
+                    (137, [154, 255, 92]),
+                    (192, [255, 148, 0]),
+                ],
+            ),
+            (
+                ColourMap::Turbo,
+                [
+                    (64, [40, 187, 235]),
+                    (137, [187, 244, 52]),
+                    (192, [250, 125, 32]),
+                ],
+            ),
+            (
+                ColourMap::Viridis,
+                [
+                    (64, [58, 82, 139]),
+                    (137, [30, 153, 138]),
+                    (192, [94, 201, 97]),
+                ],
+            ),
+            (
+                ColourMap::Inferno,
+                [
+                    (64, [87, 15, 109]),
+                    (137, [200, 62, 75]),
+                    (192, [249, 142, 8]),
+                ],
+            ),
+            (
+                ColourMap::Magma,
+                [
+                    (64, [80, 18, 123]),
+                    (137, [197, 60, 116]),
+                    (192, [251, 136, 97]),
+                ],
+            ),
         ];
-        let table = ColourMap::Jet.table();
-        for (step, colour) in expected {
-            for (ours, theirs) in table[step].into_iter().zip(colour) {
-                assert!(ours.abs_diff(theirs) <= 1, "{step}: {:?}", table[step]);
+        for (map, steps) in expected {
+            let table = map.table();
+            for (step, colour) in steps {
+                for (ours, theirs) in table[step].into_iter().zip(colour) {
+                    // It cuts off where we round; turbo may be one more away.
+                    assert!(
+                        ours.abs_diff(theirs) <= 2,
+                        "{map:?} {step}: {:?}",
+                        table[step]
+                    );
+                }
             }
         }
     }

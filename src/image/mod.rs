@@ -11,9 +11,11 @@
 //! - [`reading`]: what is wanted of a picture.
 //! - [`resize`]: pixels to another size, as Pillow does it.
 //! - [`tensor`]: pixels to the model's `float32` input.
+//! - [`base`]: what an overlay is drawn on, and where the heatmap comes to lie.
 //! - [`overlay`]: heatmap over photo, encoded.
 //! - [`colour`]: the colour maps.
 
+pub mod base;
 pub mod colour;
 pub mod decode;
 mod jpeg;
@@ -24,6 +26,7 @@ mod reading;
 pub mod resize;
 pub mod tensor;
 
+pub use base::Base;
 pub use colour::ColourMap;
 pub use limits::{PictureError, PictureLimits};
 pub use overlay::{Format, Heatmap, Overlay, OverlayForm};

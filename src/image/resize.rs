@@ -1,6 +1,7 @@
 //! Pixels to another size, with Pillow's filters (antialiased convolution, `a = 3` for Lanczos).
 
-use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::images::{Image, ImageRef, TypedImage};
+use fast_image_resize::pixels::U16;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
@@ -8,11 +9,14 @@ use super::{Part, Photo, Pixels};
 use crate::model::{Fit, Resize};
 
 /// Where the picture lies inside a canvas of the requested size.
-struct Placement {
+#[derive(Clone, Copy, Debug)]
+pub struct Placement {
     /// The part of the source that is used.
-    source: Part,
-    /// The size that it takes on the canvas.
-    size: (u32, u32),
+    pub source: Part,
+    /// Where its upper left corner comes to lie on the canvas.
+    pub corner: (u32, u32),
+    /// The size that it takes there.
+    pub size: (u32, u32),
 }
 
 /// Resizes `photo` to `width` x `height`.
@@ -22,6 +26,7 @@ struct Placement {
 pub fn resize(photo: &Photo, (width, height): (u32, u32), filter: Resize, fit: Fit) -> Pixels {
     let placement = place(photo.part, (width, height), fit);
     let (inner_width, inner_height) = placement.size;
+    let (left, top) = placement.corner;
     let source = view(&photo.pixels, PixelType::U8x3);
     let mut target = Image::new(inner_width, inner_height, PixelType::U8x3);
     run(&source, &mut target, &options(filter, placement.source));
@@ -31,25 +36,28 @@ pub fn resize(photo: &Photo, (width, height): (u32, u32), filter: Resize, fit: F
         return inner;
     }
     let mut canvas = RgbImage::new(width, height);
-    let (left, top) = ((width - inner_width) / 2, (height - inner_height) / 2);
     image::imageops::replace(&mut canvas, &inner, left.into(), top.into());
     canvas
 }
 
-/// Resizes one channel of 8 bits, smoothly.
+/// `part` of a picture of one channel of 16 bits, row by row from the top, at the size `to`. Where the
+/// part ends inside the picture, what lies beyond still shapes the values at its edge.
 #[must_use]
-pub fn resize_grey(values: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
-    let source = ImageRef::new(from.0, from.1, values, PixelType::U8)
-        .expect("the caller has one value a pixel");
-    let mut target = Image::new(to.0, to.1, PixelType::U8);
-    let whole = Part {
-        left: 0.0,
-        top: 0.0,
-        width: f64::from(from.0),
-        height: f64::from(from.1),
-    };
-    run(&source, &mut target, &options(Resize::Bilinear, whole));
-    target.into_vec()
+pub fn resize_levels(
+    levels: Vec<u16>,
+    size: (u32, u32),
+    part: Part,
+    to: (u32, u32),
+    filter: Resize,
+) -> TypedImage<'static, U16> {
+    let levels = levels.into_iter().map(U16::new).collect();
+    let source =
+        TypedImage::from_pixels(size.0, size.1, levels).expect("the caller has one value a pixel");
+    let mut target = TypedImage::new(to.0, to.1);
+    Resizer::new()
+        .resize_typed(&source, &mut target, &options(filter, part))
+        .expect("the part lies inside");
+    target
 }
 
 fn view(picture: &Pixels, kind: PixelType) -> ImageRef<'_> {
@@ -75,12 +83,15 @@ fn options(filter: Resize, part: Part) -> ResizeOptions {
         .crop(part.left, part.top, part.width, part.height)
 }
 
-fn place(whole: Part, to: (u32, u32), fit: Fit) -> Placement {
+/// Where `whole` lies inside a canvas of size `to`.
+#[must_use]
+pub fn place(whole: Part, to: (u32, u32), fit: Fit) -> Placement {
     let Part { width, height, .. } = whole;
     let ratios = (f64::from(to.0) / width, f64::from(to.1) / height);
     match fit {
         Fit::Stretch => Placement {
             source: whole,
+            corner: (0, 0),
             size: to,
         },
         Fit::Contain => {
@@ -88,6 +99,7 @@ fn place(whole: Part, to: (u32, u32), fit: Fit) -> Placement {
             let size = (scaled(width, ratio, to.0), scaled(height, ratio, to.1));
             Placement {
                 source: whole,
+                corner: ((to.0 - size.0) / 2, (to.1 - size.1) / 2),
                 size,
             }
         }
@@ -101,7 +113,11 @@ fn place(whole: Part, to: (u32, u32), fit: Fit) -> Placement {
                 width: used.0.min(width),
                 height: used.1.min(height),
             };
-            Placement { source, size: to }
+            Placement {
+                source,
+                corner: (0, 0),
+                size: to,
+            }
         }
     }
 }

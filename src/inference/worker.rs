@@ -15,7 +15,7 @@ use super::preparation;
 use super::queue::Next;
 use super::runtime::Runtime;
 use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
-use crate::image::{self, Heatmap, Overlay, Pixels, Reading};
+use crate::image::{self, Base, Heatmap, Overlay, Reading};
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -29,7 +29,7 @@ pub(super) struct Worker {
 struct Prepared {
     tensor: Vec<f32>,
     /// The photo at the overlay's size, when an overlay is wanted.
-    base: Option<Pixels>,
+    base: Option<Base>,
 }
 
 impl Worker {
@@ -176,10 +176,7 @@ impl Worker {
         let photo = image::decode::decode(&picture, self.settings.pictures, reading)?;
         drop(picture);
         let base = match explain {
-            Explain::Overlay(form) => {
-                let size = (input.width, input.height);
-                Some(image::overlay::base(&photo, form, size, input.resize))
-            }
+            Explain::Overlay(form) => Some(Base::new(&photo, form.longest_side, input)),
             Explain::None | Explain::Values => None,
         };
         let tensor = image::tensor::from_photo(&photo, input);
@@ -223,7 +220,7 @@ impl Worker {
 /// What of the heatmap was asked for.
 fn explanation(
     explain: Explain,
-    base: Option<Pixels>,
+    base: Option<Base>,
     heatmap: Option<Heatmap>,
 ) -> Result<(Option<Heatmap>, Option<Overlay>), Failure> {
     match (explain, base, heatmap) {

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("TEST_DERMALD") or ROOT / "target/debug/dermald")
 
 
-@pytest.fixture(scope="session")
-def socket() -> Iterator[Path]:
-    """The socket of a daemon that is ready."""
+@contextmanager
+def daemon(bundle: Path) -> Iterator[Path]:
+    """The socket of a daemon that is ready, with this bundle."""
     with tempfile.TemporaryDirectory(prefix="dermald-test-", dir="/dev/shm") as folder:
         path = Path(folder) / "s" / "d.sock"
-        arguments = ["--socket", str(path), "--bundle", str(ROOT / "models/demo")]
-        daemon = subprocess.Popen([BINARY, "serve", *arguments, "--log-level", "warn"])
+        arguments = ["--socket", str(path), "--bundle", str(bundle)]
+        process = subprocess.Popen([BINARY, "serve", *arguments, "--log-level", "warn"])
         try:
             subprocess.run(
                 [BINARY, "health", "--socket", str(path), "--wait", "30s"],
@@ -29,5 +30,12 @@ def socket() -> Iterator[Path]:
             )
             yield path
         finally:
-            daemon.terminate()
-            daemon.wait(30)
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def socket() -> Iterator[Path]:
+    """The socket of a daemon that is ready."""
+    with daemon(ROOT / "models/demo") as path:
+        yield path
