@@ -27,8 +27,10 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo: $(VENV)/.made ## Classify a photo through a Django site; ARGS=--stay keeps the site up
+demo: $(VENV)/.made ## A photo through a Django site, and a sheet of overlays; ARGS=--stay keeps the site up
 	cargo build --release --locked
+	$(BIN)/python python-client/example/overlays.py --daemon target/release/dermald \
+		--bundle models/demo --output build/demo
 	$(BIN)/python python-client/example/demo.py --daemon target/release/dermald \
 		--bundle models/demo --expect ring --output build/demo $(ARGS)
 
@@ -139,7 +141,7 @@ lint: $(VENV)/.made $(MODELS)/.made
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
 	for folder in bundles pictures python bench vectors; do \
-		MYPYPATH=models/src:python-client/src $(BIN)/mypy --config-file models/pyproject.toml \
+		MYPYPATH=models/src:python-client/src:python-client/example $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
 
 .PHONY: deny
