@@ -30,11 +30,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bundles import Bundle, Preparation, prepare
 from calls import Figures
 from command import DAEMON, count, file, from_root, leave, progress
 from machine import Witness, load_average, versions
 from model_report import PLAIN, Column, Result, as_json, as_table
-from served import Bundle, Load, OnnxRuntime, Preparation, Served, Turn, load, prepare
+from served import Load, OnnxRuntime, Served, Turn, load
 from subjects import ROOT, forget_settings, make_photo
 
 DEFAULTS = [ROOT / "build" / "reference" / name for name in ("bundle", "plain", "float16", "int8")]

@@ -29,10 +29,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dermald
+from bundles import Bundle, prepare
 from command import DAEMON, count, file, progress
 from machine import Witness, versions
 from PIL import Image
-from served import Bundle, daemon_with, prepare
+from served import daemon_with
 from subjects import ROOT, forget_settings
 
 # Width and height; the files come out about as large as a phone's.

@@ -1,4 +1,4 @@
-"""Who is measured with one bundle: `dermald prepare`, a daemon, and ONNX Runtime by itself.
+"""Who is measured with one bundle: a daemon, and ONNX Runtime by itself.
 
 All run with one thread. Knows no goals and no table.
 """
@@ -9,7 +9,6 @@ import io
 import os
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import dermald
 import numpy as np
 import onnxruntime
+from bundles import Bundle, environment, peak_of
 from calls import time_calls
 from PIL import Image
 from subjects import PATIENCE_SECONDS, ROOT
@@ -32,83 +32,13 @@ sys.path.insert(0, str(ROOT / "python-client" / "example"))
 from processes import (  # type: ignore[import-not-found,unused-ignore]
     Daemon,
     Memory,
-    Process,
     memory,
-    onnxruntime_library,
     private_folder,
 )
-
-MIB = 1 << 20
 
 # The daemon answers one client that does nothing else, so one call is enough to wake it; each
 # takes as long as a hundred calls of the transport.
 WARM_UP = 1
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle and what its manifest says of it."""
-
-    folder: Path
-    manifest: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path) -> Bundle:
-        return cls(folder, tomllib.loads((folder / "manifest.toml").read_text(encoding="utf-8")))
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def precision(self) -> str:
-        return str(self.manifest.get("precision", "float32"))
-
-    @property
-    def explains(self) -> bool:
-        return "gradcam" in self.manifest
-
-    @property
-    def size(self) -> float:
-        return _size(self.folder)
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What `dermald prepare` took, and what it left."""
-
-    seconds: float
-    # Resident memory at its highest, in MiB.
-    peak: float
-    graph: Path
-
-    @property
-    def size(self) -> float:
-        """What is kept, in MiB."""
-        return _size(self.graph.parent)
-
-
-def prepare(binary: Path, bundle: Bundle, cache: Path) -> Preparation:
-    """Runs it with an empty cache. Its peak is read while it lives: what the kernel tells of a
-    child's end counts the memory of whoever started it as well."""
-    cache.mkdir()
-    command = [str(binary), "prepare", "--untimed", "--threads", "1"]
-    command += ["--cache", str(cache), str(bundle.folder)]
-    log = cache.with_suffix(".log")
-    started = time.monotonic()
-    process = Process(command, _environment(), log=log)
-    peak = 0.0
-    try:
-        while process.running():
-            peak = _peak(process.pid) or peak
-            time.sleep(0.002)
-        seconds = time.monotonic() - started
-    finally:
-        code = process.terminate()
-    graphs = list(cache.glob("*/model.onnx"))
-    if code != 0 or len(graphs) != 1:
-        raise RuntimeError(f"{bundle.folder} was not prepared:\n{log.read_text(errors='replace')}")
-    return Preparation(seconds, peak, graphs[0])
 
 
 @dataclass(frozen=True)
@@ -131,7 +61,7 @@ def load(binary: Path, bundle: Bundle, cache: Path) -> Load:
     with daemon_with(binary, bundle, cache, preload=True) as (daemon, client):
         _wait_until_loaded(client)
         cpu_ms = (_cpu_seconds(daemon.pid) - before) * 1000
-        return Load(idle.rss, _peak(daemon.pid) - idle.rss, cpu_ms)
+        return Load(idle.rss, peak_of(daemon.pid) - idle.rss, cpu_ms)
 
 
 @dataclass(frozen=True)
@@ -172,7 +102,7 @@ class Served:
 
     def peak(self) -> float:
         """Resident memory at its highest until now, in MiB."""
-        return _peak(self._daemon.pid)
+        return peak_of(self._daemon.pid)
 
     def _predict(self) -> float:
         answer = self._client.predict(self._photo, explain="values")
@@ -213,18 +143,13 @@ def daemon_with(
     options = ["--cache", str(cache), "--threads", "1", "--preload", str(preload).lower()]
     with private_folder() as folder:
         daemon = Daemon(
-            binary, bundle.folder, folder / "dermald.sock", *options, environment=_environment()
+            binary, bundle.folder, folder / "dermald.sock", *options, environment=environment()
         )
         try:
             with dermald.Client(daemon.socket) as client:
                 yield daemon, client
         finally:
             daemon.terminate()
-
-
-def _environment() -> dict[str, str]:
-    library = onnxruntime_library()
-    return {} if library is None else {"ORT_DYLIB_PATH": library}
 
 
 def _wait_until_loaded(client: dermald.Client) -> None:
@@ -249,25 +174,9 @@ def _tensor(bundle: Bundle, photo: bytes) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(values[np.newaxis], np.float32)
 
 
-def _peak(pid: int) -> float:
-    """Resident memory at its highest, in MiB; 0 for a process that has just ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def _cpu_seconds(pid: int) -> float:
     """What all threads of a process used, in nanoseconds' steps and not in /proc's hundredths.
 
     The number of another process's clock, as clock_getcpuclockid(3) makes it.
     """
     return time.clock_gettime(~pid << 3 | 2)
-
-
-def _size(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MIB
