@@ -12,6 +12,16 @@ from subjects import ROOT
 DAEMON = ROOT / "target" / "release" / "dermald"
 
 
+def command(description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark's command line begins with; the description is the file's."""
+    parser = argparse.ArgumentParser(
+        description=(description or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--daemon", type=file, default=DAEMON, help="the daemon's binary")
+    return parser
+
+
 def count(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -24,6 +34,20 @@ def file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}; run `cargo build --release`")
     return path
+
+
+def folder_of_bundle(text: str) -> Path:
+    path = Path(text).resolve()
+    if not (path / "manifest.toml").is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no bundle: it has no manifest.toml")
+    return path
+
+
+def variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text} is not of the form NAME=VALUE")
+    return name, value
 
 
 def from_root(path: Path) -> str:

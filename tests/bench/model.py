@@ -32,7 +32,7 @@ from pathlib import Path
 
 from bundles import Bundle, Preparation, prepare
 from calls import Figures
-from command import DAEMON, count, file, from_root, leave, progress
+from command import command, count, folder_of_bundle, from_root, leave, progress
 from machine import Witness, load_average, versions
 from model_report import PLAIN, Column, Result, as_json, as_table
 from served import Load, OnnxRuntime, Served, Turn, load
@@ -234,28 +234,20 @@ def repeat(options: argparse.Namespace) -> str:
 
 
 def parse_options() -> argparse.Namespace:
-    assert __doc__
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = command(__doc__)
     parser.add_argument(
-        "--bundle", type=bundle, action="append", default=[], help="a bundle; may be repeated"
+        "--bundle",
+        type=folder_of_bundle,
+        action="append",
+        default=[],
+        help="a bundle; may be repeated",
     )
     # Short turns, so that a neighbour's burst hits all alike; 40 of them with the one request that
     # wakes the daemon make the 200 after which memory is judged.
     parser.add_argument("--rounds", type=count, default=40, help="how often all take a turn")
     parser.add_argument("--requests", type=count, default=4, help="timed requests in each turn")
-    parser.add_argument("--daemon", type=file, default=DAEMON, help="the daemon's binary")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     return parser.parse_args()
-
-
-def bundle(text: str) -> Path:
-    path = Path(text).resolve()
-    if not (path / "manifest.toml").is_file():
-        raise argparse.ArgumentTypeError(f"{text} is no bundle: it has no manifest.toml")
-    return path
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calls import Figures
-from command import DAEMON, count, file, from_root, leave, progress
+from command import command, count, from_root, leave, progress
 from machine import Witness, load_average, versions
 from report import Result, Series, as_json, as_table
 from subjects import Dermald, Neighbour, make_photo
@@ -137,14 +137,9 @@ def repeat(options: argparse.Namespace) -> str:
 
 
 def parse_options() -> argparse.Namespace:
-    assert __doc__
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = command(__doc__)
     parser.add_argument("--rounds", type=count, default=8, help="how often all take a turn")
     parser.add_argument("--requests", type=count, default=150, help="calls in each turn")
-    parser.add_argument("--daemon", type=file, default=DAEMON, help="the daemon's binary")
     parser.add_argument("--json", type=Path, help="write all rounds to this file as well")
     return parser.parse_args()
 
