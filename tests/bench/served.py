@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from bundles import Bundle, environment, peak_of
 from calls import time_calls
 from PIL import Image
 from subjects import PATIENCE_SECONDS, ROOT
+from watch import cpu_seconds
 
 sys.path.insert(0, str(ROOT / "python-client" / "example"))
 
@@ -57,10 +58,10 @@ def load(binary: Path, bundle: Bundle, cache: Path) -> Load:
     start. The first request itself tells less: it runs the model, which maps all weights in."""
     with daemon_with(binary, bundle, cache, preload=False) as (daemon, _):
         idle = memory(bundle.name, daemon.pid)
-        before = _cpu_seconds(daemon.pid)
+        before = cpu_seconds(daemon.pid)
     with daemon_with(binary, bundle, cache, preload=True) as (daemon, client):
         _wait_until_loaded(client)
-        cpu_ms = (_cpu_seconds(daemon.pid) - before) * 1000
+        cpu_ms = (cpu_seconds(daemon.pid) - before) * 1000
         return Load(idle.rss, peak_of(daemon.pid) - idle.rss, cpu_ms)
 
 
@@ -138,13 +139,17 @@ class OnnxRuntime:
 
 @contextmanager
 def daemon_with(
-    binary: Path, bundle: Bundle, cache: Path, *, preload: bool
+    binary: Path,
+    bundle: Bundle,
+    cache: Path,
+    *,
+    preload: bool,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Daemon, dermald.Client]]:
     options = ["--cache", str(cache), "--threads", "1", "--preload", str(preload).lower()]
+    found = {**environment(), **(variables or {})}
     with private_folder() as folder:
-        daemon = Daemon(
-            binary, bundle.folder, folder / "dermald.sock", *options, environment=environment()
-        )
+        daemon = Daemon(binary, bundle.folder, folder / "dermald.sock", *options, environment=found)
         try:
             with dermald.Client(daemon.socket) as client:
                 yield daemon, client
@@ -172,11 +177,3 @@ def _tensor(bundle: Bundle, photo: bytes) -> np.ndarray[Any, Any]:
     if form["layout"] == "NCHW":
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values[np.newaxis], np.float32)
-
-
-def _cpu_seconds(pid: int) -> float:
-    """What all threads of a process used, in nanoseconds' steps and not in /proc's hundredths.
-
-    The number of another process's clock, as clock_getcpuclockid(3) makes it.
-    """
-    return time.clock_gettime(~pid << 3 | 2)
