@@ -16,6 +16,7 @@ MODELS := .venv-models
 MODELS_BIN := $(MODELS)/bin
 # A bundle of the first site's architecture, untrained: for benchmarks.
 REFERENCE := build/reference
+BOX_PACKAGES := build/box/packages/.made
 # Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
 # Asked anew for every recipe (make's own wildcard remembers a folder as it was before `setup`).
 export ORT_DYLIB_PATH = $(shell find $(CURDIR)/$(VENV) -name 'libonnxruntime.so*' 2>/dev/null | head -n 1)
@@ -47,7 +48,8 @@ proof: setup ## The long forms: release build, many pictures and requests, train
 		$(BIN)/python -m pytest -q -s tests/python
 	TEST_PARITY_PICTURES=50 TEST_LONG=1 \
 		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
-	$(MAKE) bench
+	$(MAKE) bench soak
+	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
 
 .PHONY: bench
 bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothing
@@ -55,6 +57,16 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	$(BIN)/python tests/bench/transport.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/model.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/photos.py --daemon target/release/dermald
+
+.PHONY: box
+box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) ## A free web service as a box: 512 MB, 0.1 CPU; ours and TensorFlow in it; needs root
+	cargo build --release --locked
+	$(BIN)/python tests/bench/free_tier.py --daemon target/release/dermald --json build/box/box.json $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.made ## 20,000 mixed requests: does the memory grow? ARGS="--minutes 120" goes on for hours
+	cargo build --release --locked
+	$(BIN)/python tests/bench/soak.py --daemon target/release/dermald $(ARGS)
 
 .PHONY: setup
 setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(PICTURES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
@@ -101,6 +113,13 @@ $(REFERENCE)/.made: $(REFERENCE)/dermatology.keras
 	rm $(@D)/photos/*_mask.png
 	$(MODELS_BIN)/dermald-model quantise $(@D)/bundle --to int8 --calibrate $(@D)/photos --write-anyway \
 		--force --out $(@D)/int8
+	touch $@
+
+# Django and gunicorn for the baseline, which runs in the environment that has TensorFlow.
+$(BOX_PACKAGES): tests/requirements.txt $(MODELS)/.made
+	rm -rf $(@D)
+	$(MODELS_BIN)/pip install -q --disable-pip-version-check --target $(@D) \
+		--constraint tests/requirements.txt Django gunicorn
 	touch $@
 
 $(BUNDLES): tests/bundles/make.py $(VENV)/.made
