@@ -80,6 +80,9 @@ def sheet(rows: list[Row]) -> Image.Image:
     draw = ImageDraw.Draw(page)
     for column, heading in enumerate(HEADINGS):
         draw.multiline_text((left(column), 14), heading, INK, font(19), spacing=3)
+    # What the model's maker wants shown with every answer.
+    notice = "\n".join(wrap(rows[0].answer.notice or "", 42))
+    draw.multiline_text((GAP, 16), notice, QUIET, font(15), spacing=5)
     for number, row in enumerate(rows):
         top = HEAD + number * (CELL + GAP)
         draw.line((GAP, top - GAP // 2, width - GAP, top - GAP // 2), EDGE)
