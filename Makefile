@@ -57,6 +57,9 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	$(BIN)/python tests/bench/transport.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/model.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/photos.py --daemon target/release/dermald
+	$(BIN)/python python-client/tests/first_site_show.py --daemon target/release/dermald \
+		--models-python $(MODELS_BIN)/python --keras $(REFERENCE)/dermatology.keras \
+		--bundle $(REFERENCE)/bundle
 
 .PHONY: box
 box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) ## A free web service as a box: 512 MB, 0.1 CPU; ours and TensorFlow in it; needs root

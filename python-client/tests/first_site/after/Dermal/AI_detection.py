@@ -1,0 +1,1 @@
+from dermald.compat.ai_detection import *
