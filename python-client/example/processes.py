@@ -116,8 +116,10 @@ def onnxruntime_library() -> str | None:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder under /dev/shm that only this user may enter; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="dermald-", dir="/dev/shm") as name:
+    """A folder that only this user may enter, removed at the end: under /dev/shm, unless
+    $PRIVATE_FOLDERS names another place."""
+    parent = os.environ.get("PRIVATE_FOLDERS", "/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="dermald-", dir=parent) as name:
         yield Path(name)
 
 
