@@ -40,5 +40,6 @@ class Peer:
             self._frames.feed(data)
         return decode_request(message)
 
-    def send(self, reply: Reply) -> None:
-        self.socket.sendall(b"".join(encode_reply(reply)))
+    def send(self, *several: Reply) -> None:
+        parts = [part for reply in several for part in encode_reply(reply)]
+        self.socket.sendall(b"".join(parts))

@@ -184,8 +184,11 @@ class FakeDaemon:
         self, peer: Peer, request: requests.Predict, step: Cut | GoAway | Nonsense
     ) -> None:
         if isinstance(step, GoAway):
-            peer.send(refusal(request.id, Refusal("going_away")))
-            peer.send(replies.GoingAway("stopping", "the daemon of a test stops"))
+            # At once: a client that has read only the first would use the connection again.
+            peer.send(
+                refusal(request.id, Refusal("going_away")),
+                replies.GoingAway("stopping", "the daemon of a test stops"),
+            )
         elif isinstance(step, Cut):
             whole = b"".join(encode_reply(answer(self.model, request, Answer())))
             peer.socket.sendall(whole[: len(whole) // 2])
