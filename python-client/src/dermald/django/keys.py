@@ -51,7 +51,7 @@ KEYS: dict[str, Key] = {
     "EXPLAIN": Key(
         lambda v: v in (None, "values", "overlay") or isinstance(v, RenderOverlay),
         "None, 'values', 'overlay' or a dermald.RenderOverlay",
-        'what is asked for beside the classes: `None`, `"values"`, `"overlay"` or a '
+        'what the upload page asks for beside the classes: `None`, `"values"`, `"overlay"` or a '
         "`dermald.RenderOverlay`",
     ),
     "TOP_K": Key(
