@@ -183,12 +183,15 @@ def test_django_is_led_to_it() -> None:
     ids=lambda value: type(value).__name__ if not isinstance(value, (int, str)) else None,
 )
 @pytest.mark.parametrize("page", ["/skin/", "/later/"])
-def test_page_has_a_sentence_for_every_fault(page: str, step: Step, status: int, said: str) -> None:
+def test_page_has_a_sentence_for_every_fault(
+    page: str, step: Step, status: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with FakeDaemon() as daemon, daemon.override_settings(TIMEOUT=0.3, RETRIES=0):
         daemon.then(step)
         response = Browser().post(page, {"image": SimpleUploadedFile("x.jpg", PHOTO)})
     assert response.status_code == status
     assert said in response.content.decode()
+    assert caplog.text.count("no prediction: ") == 1
 
 
 def test_page_and_health_survive_a_daemon_of_another_version() -> None:

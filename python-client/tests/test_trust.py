@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client as Browser
+from django.test import override_settings
 
 import dermald
 
@@ -84,6 +87,26 @@ def test_foreign_daemon_is_sent_nothing_by_the_async_client(foreign: ForeignList
 
     with pytest.raises(dermald.UntrustedDaemon, match=f"runs as user {NOBODY}"):
         asyncio.run(ask())
+    assert foreign.received() == b""
+
+
+@pytest.mark.parametrize("prefix", ["/skin/", "/later/"])
+def test_site_tells_a_foreign_daemon_nothing_but_says_so(
+    foreign: ForeignListener, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The visitor gets a sentence, the team the reason in the log, the foreigner nothing."""
+    photo = SimpleUploadedFile("x.jpg", b"\xff\xd8\xff a patient")
+    with override_settings(DERMALD={"default": {"SOCKET": foreign.path, "RETRIES": 0}}):
+        response = Browser().post(prefix, {"image": photo})
+    assert response.status_code == 502
+    assert "could not be classified" in response.content.decode()
+    assert f"runs as user {NOBODY}" in caplog.text
+    assert foreign.received() == b""
+
+
+def test_health_names_a_foreign_daemon(foreign: ForeignListener) -> None:
+    with override_settings(DERMALD={"default": {"SOCKET": foreign.path}}):
+        assert Browser().get("/skin/health/").json() == {"status": "ok", "daemon": "untrusted"}
     assert foreign.received() == b""
 
 

@@ -6,6 +6,7 @@ same as JSON.
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from .state import adaemon_state, daemon_state
 if TYPE_CHECKING:
     from ..predictions import Options
 
+_log = logging.getLogger("dermald")
 _TEMPLATE = "dermald/classify.html"
 _METHODS = ["GET", "HEAD", "POST"]
 _STATUSES: tuple[tuple[type[DermaldError], HTTPStatus], ...] = (
@@ -109,6 +111,9 @@ def _refused_form(request: HttpRequest, form: UploadForm) -> HttpResponse:
 
 
 def _refusal(request: HttpRequest, error: DermaldError) -> HttpResponse:
+    # A visitor's wrong file is no matter for the team.
+    level = logging.INFO if isinstance(error, PictureError) else logging.WARNING
+    _log.log(level, "no prediction: %s (%s, %s)", error.message, error.code, error.fault)
     status = next(code for kind, code in _STATUSES if isinstance(error, kind))
     if error.code in ("picture_too_large", "frame_too_large"):
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
