@@ -204,15 +204,6 @@ fn what_is_unfinished_after_the_grace_period_is_answered_going_away() {
 }
 
 #[test]
-fn hup_kills_nothing_and_changes_nothing() {
-    let daemon = Daemon::start("nchw", &[]);
-    daemon.signal("HUP");
-    let prediction = daemon.connect().predict(predict(1, png([0, 250, 0])));
-    assert_eq!(&*prediction.labels.0[0].name, "green");
-    assert!(daemon.log().contains("SIGHUP"), "{}", daemon.log());
-}
-
-#[test]
 fn client_that_was_not_accepted_yet_is_told_that_the_daemon_stops() {
     let mut daemon = Daemon::start("nchw", &[]);
     daemon.signal("STOP");

@@ -20,6 +20,7 @@ _REQUESTS: dict[str, Callable[..., Request]] = {
     "health": requests.Health,
     "status": requests.Status,
     "metrics": requests.Metrics,
+    "renew": requests.Renew,
 }
 _REPLIES: dict[str, Callable[..., Reply]] = {
     "error": replies.Error,
@@ -27,6 +28,7 @@ _REPLIES: dict[str, Callable[..., Reply]] = {
     "status": replies.Status,
     "metrics": replies.Metrics,
     "going_away": replies.GoingAway,
+    "renewed": replies.Renewed,
 }
 
 

@@ -4,12 +4,15 @@
 //! see [`health`], and `dermald prepare`, see [`prepare`].
 
 mod ask;
+mod check;
 mod config;
 mod health;
 mod predict;
 mod prepare;
+mod renew;
 
 use std::io::Write;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +21,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::client::{Client, ClientError, PATIENCE};
 use crate::config::{Given, KEYS, Loaded};
+use crate::daemon::{self, Predecessor, Setup, StartError};
+use crate::lifecycle::signals;
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -26,6 +31,8 @@ pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
+        Some(("check", arguments)) => check::run(arguments),
+        Some(("renew", arguments)) => renew::run(arguments),
         Some(("prepare", arguments)) => return prepare::run(arguments),
         Some(("predict", arguments)) => predict::run(arguments),
         Some(("health", arguments)) => return health::run(arguments),
@@ -62,8 +69,19 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_settings(
-            Command::new("serve").about("Serve a model bundle until TERM or INT"),
+            Command::new("serve")
+                .about("Serve a model bundle until TERM or INT")
+                .arg(
+                    Arg::new("renewed")
+                        .long("renewed")
+                        .value_name("FD")
+                        .hide(true)
+                        .value_parser(value_parser!(RawFd))
+                        .help("What the image before left"),
+                ),
         ))
+        .subcommand(with_settings(check::command()))
+        .subcommand(with_socket(renew::command()))
         .subcommand(prepare::command())
         .subcommand(with_socket(predict::command()))
         .subcommand(with_socket(health::command()))
@@ -180,9 +198,29 @@ fn connect_to(
 }
 
 fn serve(arguments: &ArgMatches) -> Result<(), String> {
-    let loaded = load(arguments)?;
-    crate::daemon::start_log(&loaded.config);
-    crate::daemon::serve(&loaded).map_err(|error| error.to_string())
+    // Before the first thread: each is born with signals held.
+    signals::hold().map_err(|error| error.to_string())?;
+    let served = match arguments.get_one::<RawFd>("renewed") {
+        None => serve_first(arguments),
+        Some(fd) => serve_on(arguments, *fd),
+    };
+    served.map_err(|error| error.to_string())
+}
+
+fn serve_first(arguments: &ArgMatches) -> Result<(), StartError> {
+    let loaded = crate::config::load(file(arguments), flags(arguments))?;
+    daemon::start_log(&loaded.config);
+    daemon::serve(Setup::new(loaded)?)
+}
+
+fn serve_on(arguments: &ArgMatches, fd: RawFd) -> Result<(), StartError> {
+    let configuration = || Ok(crate::config::load(file(arguments), flags(arguments))?);
+    let successor = Predecessor::take(fd)?.succeed(configuration)?;
+    daemon::start_log(&successor.setup.loaded.config);
+    for remark in &successor.remarks {
+        tracing::error!("{remark}");
+    }
+    daemon::go_on(successor)
 }
 
 #[cfg(test)]

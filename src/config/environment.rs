@@ -7,6 +7,9 @@ use super::{Given, KEYS, keys};
 /// Names the configuration file.
 pub const FILE_VARIABLE: &str = "DERMALD_CONFIG";
 
+/// Names what a test has us rehearse.
+const REHEARSAL_VARIABLE: &str = "DERMALD_REHEARSE";
+
 /// Every setting that the environment gives. Of a site's own variable and ours, ours comes last and
 /// so wins. An empty variable counts as not set.
 #[must_use]
@@ -59,10 +62,21 @@ pub fn forbid_telemetry() {
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
+/// Whether a test wants us to rehearse `fault`: `leak` keeps a MiB of each request, `exec` has a renewal
+/// fail. Only in debug builds.
+#[must_use]
+pub fn rehearses(fault: &str) -> bool {
+    cfg!(debug_assertions) && text(REHEARSAL_VARIABLE).is_some_and(|wanted| wanted == fault)
+}
+
 /// Variables that look like settings of ours but are none, each with a hint.
 #[must_use]
 pub fn unknown() -> Vec<String> {
-    let known = |name: &str| name == FILE_VARIABLE || KEYS.iter().any(|row| row.variable == name);
+    let known = |name: &str| {
+        name == FILE_VARIABLE
+            || name == REHEARSAL_VARIABLE
+            || KEYS.iter().any(|row| row.variable == name)
+    };
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("DERMALD_") && !known(name))

@@ -4,7 +4,8 @@ use bytesize::ByteSize;
 
 use super::Config;
 use super::values::{
-    absolute, existing, list, log_format, path, show_size, show_time, size, socket, time,
+    absolute, existing, list, log_format, long_time, memory_limit, memory_measure, path,
+    show_memory_limit, show_size, show_time, show_unless_off, size, socket, time, unless_off,
     wait_policy, whole, yes_no,
 };
 
@@ -282,6 +283,86 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         |c| show_time(c.stall_timeout)
+    ),
+    key!(
+        "memory_limit",
+        "DERMALD_MEMORY_LIMIT",
+        None,
+        "SIZE",
+        "a size such as 220MiB, a share such as 45% of what the control group (or the machine) has, \
+         or off",
+        "Memory past which the daemon renews itself after a request, without losing a connection",
+        |c, v| {
+            c.memory_limit = unless_off(v, memory_limit)?;
+            Some(())
+        },
+        |c| show_unless_off(c.memory_limit, show_memory_limit)
+    ),
+    key!(
+        "memory_measure",
+        "DERMALD_MEMORY_MEASURE",
+        None,
+        "FIGURE",
+        "rss or anonymous",
+        "What memory_limit is compared with: all resident memory, or what cannot be evicted",
+        |c, v| {
+            c.memory_measure = memory_measure(v)?;
+            Some(())
+        },
+        |c| format!("{:?}", c.memory_measure).to_lowercase()
+    ),
+    key!(
+        "idle",
+        "DERMALD_IDLE",
+        None,
+        "TIME",
+        "a time such as 5m or 12h, above zero and at most 7d, or off",
+        "After this long without a request the daemon renews itself without its model, down to a few \
+         MB; the next request loads it again",
+        |c, v| {
+            c.idle = unless_off(v, long_time)?;
+            Some(())
+        },
+        |c| show_unless_off(c.idle, show_time)
+    ),
+    key!(
+        "max_requests",
+        "DERMALD_MAX_REQUESTS",
+        None,
+        "N",
+        "a whole number from 1 to 1000000000, or off",
+        "Renew after this many requests, as gunicorn's max_requests",
+        |c, v| {
+            c.max_requests = unless_off(v, |v| whole(v, 1, 1_000_000_000))?;
+            Some(())
+        },
+        |c| show_unless_off(c.max_requests, |number| number.to_string())
+    ),
+    key!(
+        "max_requests_jitter",
+        "DERMALD_MAX_REQUESTS_JITTER",
+        None,
+        "N",
+        "a whole number from 0 to 1000000000",
+        "Add up to this many to max_requests, drawn anew each time",
+        |c, v| {
+            c.max_requests_jitter = whole(v, 0, 1_000_000_000)?;
+            Some(())
+        },
+        |c| c.max_requests_jitter.to_string()
+    ),
+    key!(
+        "least_lifetime",
+        "DERMALD_LEAST_LIFETIME",
+        None,
+        "TIME",
+        TIME,
+        "The least time between two renewals that nobody asked for",
+        |c, v| {
+            c.least_lifetime = time(v)?;
+            Some(())
+        },
+        |c| show_time(c.least_lifetime)
     ),
     key!(
         "max_connections",

@@ -67,6 +67,33 @@ pub fn load_flags(flags: Vec<Given>) -> Result<Loaded, ConfigError> {
     )
 }
 
+/// The configuration that an image before had: for each setting its name, value and origin, see
+/// [`Loaded::values`].
+///
+/// # Errors
+///
+/// [`ConfigError`] for a value that this version does not accept.
+pub fn restore(values: &[(String, String, String)]) -> Result<Loaded, ConfigError> {
+    let mut config = Config::default();
+    let origins = KEYS.iter().map(|row| {
+        let known = values.iter().find(|(name, ..)| name == row.name);
+        let Some((_, value, origin)) = known.filter(|(_, value, _)| !value.is_empty()) else {
+            return Ok("default".to_owned());
+        };
+        match (row.set)(&mut config, value) {
+            Some(()) => Ok(origin.clone()),
+            None => Err(ConfigError::Value {
+                origin: origin.clone(),
+                key: row.name,
+                value: value.clone(),
+                form: row.form,
+            }),
+        }
+    });
+    let origins = origins.collect::<Result<_, _>>()?;
+    Ok(Loaded { config, origins })
+}
+
 fn layers(file: Option<&Path>, flags: Vec<Given>) -> Result<Figment, ConfigError> {
     let mut figment = Figment::new();
     let named = file.map(Path::to_owned).or_else(environment::config_file);
@@ -297,5 +324,25 @@ mod tests {
             .expect_err("too large")
             .to_string();
         assert!(message.contains("above queue_bytes"), "{message}");
+    }
+
+    #[test]
+    fn configuration_comes_back_from_its_values() {
+        let given = [
+            ("threads", "3"),
+            ("memory_limit", "45%"),
+            ("idle", "off"),
+            ("allow_users", "www,1000"),
+            ("queue_bytes", "33MiB"),
+        ];
+        let loaded = with(&given).expect("good values");
+        let again = restore(&loaded.values()).expect("the same values");
+        assert_eq!(
+            format!("{:?}", again.config),
+            format!("{:?}", loaded.config)
+        );
+        assert_eq!(again.origin("threads"), "flag --threads");
+        let newer = [("unknown".into(), "1".into(), "file".into())];
+        assert!(restore(&newer).is_ok(), "settings of another version");
     }
 }

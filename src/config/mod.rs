@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 pub use keys::{KEYS, Key};
-pub use layers::{Given, load, load_flags, load_socket};
+pub use layers::{Given, load, load_flags, load_socket, restore};
 
 /// Read when it is there and no other file is named.
 pub const DEFAULT_FILE: &str = "/etc/dermald/dermald.toml";
@@ -46,6 +46,12 @@ pub struct Config {
     pub deadline: Duration,
     pub grace: Duration,
     pub stall_timeout: Duration,
+    pub memory_limit: Option<MemoryLimit>,
+    pub memory_measure: MemoryMeasure,
+    pub idle: Option<Duration>,
+    pub max_requests: Option<u64>,
+    pub max_requests_jitter: u64,
+    pub least_lifetime: Duration,
     pub max_connections: u32,
     pub requests_per_connection: u32,
     pub allow_users: Vec<String>,
@@ -61,6 +67,24 @@ pub enum WaitPolicy {
     Passive,
     /// They spin: a little faster with several threads, at the cost of CPU time.
     Active,
+}
+
+/// What the daemon may take before it renews itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// So much.
+    Size(ByteSize),
+    /// So many hundredths of what the control group may take, or the machine has.
+    Percent(u8),
+}
+
+/// What the memory limit is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryMeasure {
+    /// All resident memory.
+    Rss,
+    /// What cannot be evicted.
+    Anonymous,
 }
 
 /// The form of the log.
@@ -94,6 +118,12 @@ impl Default for Config {
             deadline: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
+            memory_limit: None,
+            memory_measure: MemoryMeasure::Rss,
+            idle: Some(Duration::from_secs(300)),
+            max_requests: None,
+            max_requests_jitter: 0,
+            least_lifetime: Duration::from_secs(10),
             max_connections: 256,
             requests_per_connection: 32,
             allow_users: Vec::new(),
@@ -147,6 +177,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// For each setting its name, value and origin; [`restore`] reads them.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, String, String)> {
+        let rows = KEYS.iter().zip(&self.origins);
+        rows.map(|(row, origin)| (row.name.into(), (row.show)(&self.config), origin.clone()))
+            .collect()
+    }
+
     /// Where the value of the setting `key` came from.
     #[must_use]
     pub fn origin(&self, key: &str) -> &str {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{LogFormat, WaitPolicy};
+use super::{LogFormat, MemoryLimit, MemoryMeasure, WaitPolicy};
 
 /// `sun_path` holds 108 bytes with its terminator; the rest is for the name that the socket has
 /// while it is made.
@@ -66,6 +66,54 @@ pub(super) fn time(value: &str) -> Option<Duration> {
 
 pub(super) fn show_time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
+}
+
+/// What turns a limit off.
+const OFF: &str = "off";
+
+/// A value that may be [`OFF`].
+pub(super) fn unless_off<T>(
+    value: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Option<Option<T>> {
+    if value.eq_ignore_ascii_case(OFF) {
+        return Some(None);
+    }
+    read(value).map(Some)
+}
+
+pub(super) fn show_unless_off<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| OFF.into(), show)
+}
+
+pub(super) fn memory_limit(value: &str) -> Option<MemoryLimit> {
+    match value.strip_suffix('%') {
+        Some(percent) => whole(percent.trim(), 1, 100).map(MemoryLimit::Percent),
+        None => size(value, ByteSize::gib(64)).map(MemoryLimit::Size),
+    }
+}
+
+pub(super) fn show_memory_limit(limit: MemoryLimit) -> String {
+    match limit {
+        MemoryLimit::Size(size) => show_size(size),
+        MemoryLimit::Percent(percent) => format!("{percent}%"),
+    }
+}
+
+pub(super) fn memory_measure(value: &str) -> Option<MemoryMeasure> {
+    match value.to_lowercase().as_str() {
+        "rss" => Some(MemoryMeasure::Rss),
+        "anonymous" => Some(MemoryMeasure::Anonymous),
+        _ => None,
+    }
+}
+
+/// A time for which nothing happens: days of it make sense.
+pub(super) fn long_time(value: &str) -> Option<Duration> {
+    let time = humantime::parse_duration(value).ok()?;
+    (Duration::from_millis(1)..=Duration::from_secs(7 * 86400))
+        .contains(&time)
+        .then_some(time)
 }
 
 pub(super) fn list(value: &str) -> Vec<String> {

@@ -10,8 +10,11 @@ use ort::value::TensorRef;
 
 use super::interrupt::Interrupt;
 use super::runtime::RuntimeError;
-use super::{Settings, contract};
+use super::{MemoryLimit, Settings, contract};
 use crate::image::Heatmap;
+use crate::lifecycle::memory::Memory;
+use crate::lifecycle::renewal::{Floor, Measure};
+use crate::model::prepared::WEIGHTS;
 use crate::model::{Activation, Bundle, Layout};
 
 /// Why runtime or model cannot be loaded.
@@ -32,6 +35,9 @@ pub enum LoadError {
     /// The same, in the words of the process that was to prepare it.
     #[error("{0}")]
     Refused(String),
+    /// The configured memory limit is below what the model needs: the operator's business.
+    #[error("{0}")]
+    Limit(String),
     /// The daemon stops; nobody's fault.
     #[error("the daemon stops")]
     Stopping,
@@ -82,6 +88,8 @@ const TOLERANCE: f32 = 1e-3;
 pub(super) struct Engine {
     session: Session,
     bundle: Arc<Bundle>,
+    /// Bytes of weights that are mapped and come into memory when they are first used.
+    mapped: u64,
 }
 
 impl Engine {
@@ -106,7 +114,28 @@ impl Engine {
         };
         let session = session.map_err(|error| fault(unusable(&error, &bundle.folder)))?;
         contract::check(&session, &bundle.manifest).map_err(fault)?;
-        Ok(Engine { session, bundle })
+        let mapped = match source {
+            Source::Prepared(graph) => std::fs::metadata(graph.with_file_name(WEIGHTS)),
+            Source::Bundle => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        Ok(Engine {
+            session,
+            bundle,
+            mapped: mapped.map_or(0, |weights| weights.len()),
+        })
+    }
+
+    /// Makes sure that a daemon with this model fits into `limit`.
+    pub(super) fn fits(&self, limit: &MemoryLimit) -> Result<(), LoadError> {
+        let floor = Floor {
+            loaded: limit.measure.of(&Memory::read()),
+            weights: match limit.measure {
+                Measure::Rss => self.mapped,
+                Measure::Anonymous => 0,
+            },
+            queue: limit.buffers,
+        };
+        floor.fits(limit.bytes).map_err(LoadError::Limit)
     }
 
     pub(super) fn bundle(&self) -> &Arc<Bundle> {

@@ -12,7 +12,7 @@ use crate::image::{Heatmap, Overlay, OverlayForm, PictureError};
 
 /// Names a job for the life of the daemon. A client's own id may come again; this one does not, so
 /// an answer can never reach another request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u64);
 
 /// One picture to classify.
@@ -20,9 +20,9 @@ pub struct JobId(pub u64);
 pub struct Task {
     /// The file as it was uploaded.
     pub picture: Bytes,
-    /// What the task keeps in memory, in bytes: the picture is a slice of the frame that it came in,
-    /// and the whole frame lives as long as it does.
-    pub held_bytes: usize,
+    /// What the task came in and can be made from again; the picture is a slice of it. Counted as what
+    /// the task keeps in memory.
+    pub origin: Bytes,
     /// The class to explain; `None` for the most probable one. Below the number of classes.
     pub target: Option<u32>,
     /// Which explanation is wanted.

@@ -32,7 +32,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use tokio::sync::watch;
+
 use crate::image::PictureLimits;
+use crate::lifecycle::renewal::Measure;
 use crate::model::Bundle;
 use crate::model::prepared::Cache;
 use interrupt::Interrupt;
@@ -63,6 +67,21 @@ pub struct Settings {
     pub pictures: PictureLimits,
     /// What may wait.
     pub queue: QueueLimits,
+    /// What the process may take before it renews itself.
+    pub memory: Option<MemoryLimit>,
+    /// Bytes that each job leaks, for tests of what is done about leaks.
+    pub leak: usize,
+}
+
+/// A limit that the loaded model must fit into.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimit {
+    /// In bytes.
+    pub bytes: u64,
+    /// What it is compared with.
+    pub measure: Measure,
+    /// What requests may take that wait or arrive, in bytes.
+    pub buffers: u64,
 }
 
 /// Where the model stands.
@@ -99,6 +118,17 @@ pub struct Load {
     pub running: bool,
 }
 
+/// What the thread has done since it was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Activity {
+    /// Jobs that ended.
+    pub jobs: u64,
+    /// Whether it ever did anything but wait.
+    pub has_worked: bool,
+    /// Since when it waits; the present while it works.
+    pub since: Instant,
+}
+
 /// What the thread and its callers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -108,6 +138,8 @@ pub(crate) struct Shared {
     state: Mutex<ModelState>,
     panics: panics::Counters,
     next_id: AtomicU64,
+    /// How often the thread came to rest, be it for a moment.
+    rests: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -145,6 +177,7 @@ impl Inference {
             state: Mutex::new(ModelState::Unloaded),
             panics: panics::Counters::default(),
             next_id: AtomicU64::new(1),
+            rests: watch::Sender::new(0),
         });
         let worker = worker::Worker::new(Arc::clone(&shared), settings);
         let thread = std::thread::Builder::new()
@@ -166,16 +199,81 @@ impl Inference {
         task: Task,
         reply: tokio::sync::mpsc::UnboundedSender<Finished>,
     ) -> Result<Ticket, Busy> {
+        let (job, ticket) = self.job(task, reply);
+        let pushed = self.shared.queue().push(job);
+        // A ticket asks the queue for its job when it is dropped: the lock must be free by then.
+        pushed?;
+        self.shared.wake.notify_one();
+        Ok(ticket)
+    }
+
+    /// Queues a task that was admitted once already, whatever the limits are now.
+    pub fn submit_again(
+        &self,
+        task: Task,
+        reply: tokio::sync::mpsc::UnboundedSender<Finished>,
+    ) -> Ticket {
+        let (job, ticket) = self.job(task, reply);
+        self.shared.queue().push_again(job);
+        self.shared.wake.notify_one();
+        ticket
+    }
+
+    fn job(
+        &self,
+        task: Task,
+        reply: tokio::sync::mpsc::UnboundedSender<Finished>,
+    ) -> (Job, Ticket) {
         let id = JobId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
         let interrupt = Arc::new(Interrupt::default());
         let job = Job::new(id, task, reply, Arc::clone(&interrupt));
-        self.shared.queue().push(job)?;
-        self.shared.wake.notify_one();
-        Ok(Ticket {
+        let shared = Arc::clone(&self.shared);
+        let ticket = Ticket {
             id,
             interrupt,
-            shared: Arc::clone(&self.shared),
-        })
+            shared,
+        };
+        (job, ticket)
+    }
+
+    /// Begins nothing more until [`resume`](Self::resume); what is under way is finished.
+    pub fn pause(&self) {
+        self.shared.queue().pause(true);
+    }
+
+    /// Goes on after a pause.
+    pub fn resume(&self) {
+        self.shared.queue().pause(false);
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits until nothing is under way. Outcomes have been sent by then.
+    pub async fn at_rest(&self) {
+        let mut rests = self.rests();
+        while self.shared.queue().is_at_work() {
+            if rests.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Changes each time that the thread comes to rest, be it for a moment.
+    #[must_use]
+    pub fn rests(&self) -> watch::Receiver<u64> {
+        self.shared.rests.subscribe()
+    }
+
+    /// Takes everything out that waits, in the order in which it came: which job, and what it was made
+    /// from. Their tickets are of no use any more.
+    #[must_use]
+    pub fn take_waiting(&self) -> Vec<(JobId, Bytes)> {
+        self.shared.queue().take_all()
+    }
+
+    /// What the thread has done.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        self.shared.queue().activity()
     }
 
     /// Loads runtime and model in the background, before the first request.
@@ -203,6 +301,11 @@ impl Inference {
     #[must_use]
     pub fn load(&self) -> Load {
         self.shared.queue().load()
+    }
+
+    /// Counts panics of an image before as well.
+    pub fn add_panics(&self, panics: Panics) {
+        self.shared.panics.add(panics);
     }
 
     /// How many panics were caught since the start.

@@ -10,10 +10,12 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bincode::{Decode, Encode};
+
 use super::Failure;
 
 /// How many panics were caught.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Panics {
     /// In the work on a picture.
     pub picture: u64,
@@ -34,6 +36,12 @@ impl Counters {
             picture: self.picture.load(Ordering::Relaxed),
             model: self.model.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts those of an image before as well.
+    pub(super) fn add(&self, panics: Panics) {
+        self.picture.fetch_add(panics.picture, Ordering::Relaxed);
+        self.model.fetch_add(panics.model, Ordering::Relaxed);
     }
 
     /// Does work on a picture. The same file would do the same again, so its caller is not told to

@@ -4,11 +4,9 @@
 //! of the model, and none of it is ever given back. A daemon that finds no fresh copy starts such a
 //! process and waits for it.
 
-use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ort::environment::Environment;
@@ -18,6 +16,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use super::engine::{Engine, LoadError, Source, unusable};
 use super::runtime::{Runtime, RuntimeError};
 use super::{Settings, trial};
+use crate::lifecycle::child::{Child, Finished};
 use crate::model::BundleError;
 use crate::model::prepared::{CacheError, Draft, GRAPH, Host, WEIGHTS};
 
@@ -28,9 +27,6 @@ const SMALL_WEIGHT: &str = "1024";
 /// Exit code of `dermald prepare` for a model that is at fault; another way of loading it would not
 /// help.
 pub const MODEL_AT_FAULT: u8 = 3;
-
-/// How often the end of the process is looked for.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a bundle could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +149,20 @@ pub fn paces(
     trial::paces(&mut engines)
 }
 
+/// Loads a prepared graph and lets it go again, to know that it can be loaded within the limits.
+///
+/// # Errors
+///
+/// [`LoadError`].
+pub fn try_load(runtime: &Runtime, settings: &Settings, graph: PathBuf) -> Result<(), LoadError> {
+    let source = Source::Prepared(graph);
+    let engine = Engine::load(&runtime.environment, settings, &source)?;
+    match &settings.memory {
+        Some(limit) => engine.fits(limit),
+        None => Ok(()),
+    }
+}
+
 /// Loads the prepared copy, made first when there is none; and whether that is what was loaded. When
 /// this host cannot make one, the bundle's own graph serves: slower, in more memory, but it serves.
 ///
@@ -200,7 +210,7 @@ fn load_prepared(
         }
     }
     tracing::info!("preparing the model for this CPU");
-    Preparation::start(settings, &runtime.library)?.finish(settings, go_on)?;
+    prepare_in_a_process(settings, &runtime.library, go_on)?;
     let graph = cache.find(bundle, &host)?.ok_or_else(|| {
         Failed::Host(
             "what was prepared is not there; if ONNX Runtime was updated, start the daemon again"
@@ -237,95 +247,48 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-/// A process that prepares a bundle. It dies with us, and has none of our descriptors: all that we
-/// open are closed by `exec`.
-struct Preparation {
-    child: Child,
-    /// Reads what it says, so that it never waits for us to read.
-    said: JoinHandle<String>,
-}
-
-impl Preparation {
-    /// Starts it for the bundle of `settings`. Its own configuration is nothing but these flags: what
-    /// file and environment say may have changed since we read them.
-    fn start(settings: &Settings, library: &Path) -> std::io::Result<Self> {
-        // The link leads to what we are, also when another binary lies in our place by now.
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("dermald")
-            .args(["prepare", "--untimed", "--for"])
-            .arg(std::process::id().to_string())
-            .arg("--cache")
-            .arg(settings.cache.folder())
-            .arg("--onnxruntime")
-            .arg(library)
-            .arg("--")
-            .arg(&settings.bundle.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = child.stderr.take().expect("it was asked for just above");
-        let said = std::thread::Builder::new()
-            .name("preparation".into())
-            .stack_size(64 * 1024)
-            .spawn(move || complaint(stderr));
-        match said {
-            Ok(said) => Ok(Preparation { child, said }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
+/// Has a process prepare the bundle of `settings`, and waits for it as long as `go_on` says so. Its own
+/// configuration is nothing but these flags: what file and environment say may have changed since we
+/// read them.
+fn prepare_in_a_process(
+    settings: &Settings,
+    library: &Path,
+    go_on: impl Fn() -> bool,
+) -> Result<(), Failed> {
+    // The link leads to what we are, also when another binary lies in our place by now.
+    let child = Child::start(
+        Path::new("/proc/self/exe"),
+        "prepare",
+        [
+            OsStr::new("--untimed"),
+            OsStr::new("--cache"),
+            settings.cache.folder().as_os_str(),
+            OsStr::new("--onnxruntime"),
+            library.as_os_str(),
+            OsStr::new("--"),
+            settings.bundle.folder.as_os_str(),
+        ],
+    )?;
+    let Some(Finished {
+        status,
+        complaint: said,
+        ..
+    }) = child.finish(go_on)?
+    else {
+        settings.cache.tidy();
+        return Err(LoadError::Stopping.into());
+    };
+    if status.success() {
+        return Ok(());
+    }
+    if status.code() == Some(MODEL_AT_FAULT.into()) {
+        return Err(LoadError::Refused(said).into());
+    }
+    Err(Failed::Host(match status.signal() {
+        None => said,
+        Some(signal) => {
+            settings.cache.tidy();
+            format!("signal {signal} ended the preparation (out of memory?); {said}")
         }
-    }
-
-    /// Waits for its end, as long as `go_on` says so.
-    fn finish(mut self, settings: &Settings, go_on: impl Fn() -> bool) -> Result<(), Failed> {
-        let status = loop {
-            match self.child.try_wait()? {
-                Some(status) => break status,
-                None if go_on() => std::thread::sleep(PAUSE),
-                None => {
-                    let _ = self.child.kill();
-                    let _ = self.child.wait();
-                    settings.cache.tidy();
-                    return Err(LoadError::Stopping.into());
-                }
-            }
-        };
-        if status.success() {
-            return Ok(());
-        }
-        let said = self.said.join().unwrap_or_default();
-        if status.code() == Some(MODEL_AT_FAULT.into()) {
-            return Err(LoadError::Refused(said).into());
-        }
-        Err(Failed::Host(match status.signal() {
-            None => said,
-            Some(signal) => {
-                settings.cache.tidy();
-                format!("signal {signal} ended the preparation (out of memory?); {said}")
-            }
-        }))
-    }
-}
-
-/// What a process complains of at its end: everything from the last line that begins with our name.
-fn complaint(mut stderr: ChildStderr) -> String {
-    const KEPT: usize = 16 * 1024;
-    const NAME: &str = "dermald: ";
-    let mut text = Vec::new();
-    let mut piece = [0; 4096];
-    while let Ok(read @ 1..) = stderr.read(&mut piece) {
-        text.extend_from_slice(&piece[..read]);
-        let surplus = text.len().saturating_sub(KEPT);
-        text.drain(..surplus);
-    }
-    let text = String::from_utf8_lossy(&text);
-    let start = text.rfind(NAME).map_or(0, |at| at + NAME.len());
-    let complaint = text[start..].trim();
-    if complaint.is_empty() {
-        return "it said nothing".into();
-    }
-    complaint.to_owned()
+    }))
 }

@@ -4,9 +4,11 @@
 //! pushed out and nobody is kept waiting for room.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Busy, Job, JobId, Load, Priority};
+use bytes::Bytes;
+
+use super::{Activity, Busy, Job, JobId, Load, Priority};
 
 /// While people wait, every so many-th job is taken from the batch, so that a batch never starves.
 const BATCH_SHARE: u32 = 8;
@@ -40,6 +42,11 @@ pub(super) struct Queue {
     pace: Duration,
     /// Whether a job is running.
     running: bool,
+    /// Whether the thread does anything but wait.
+    at_work: bool,
+    /// Nothing is begun.
+    paused: bool,
+    activity: Activity,
     /// The model shall be loaded before a job comes.
     pub(super) preload: bool,
     closed: bool,
@@ -64,38 +71,55 @@ impl Queue {
             since_batch: 0,
             pace: FIRST_PACE,
             running: false,
+            at_work: false,
+            paused: false,
+            activity: Activity {
+                jobs: 0,
+                has_worked: false,
+                since: Instant::now(),
+            },
             preload: false,
             closed: false,
         }
     }
 
     pub(super) fn push(&mut self, job: Job) -> Result<(), Busy> {
-        let bytes = self.bytes + job.task.held_bytes;
+        let bytes = self.bytes + job.task.origin.len();
         if self.waiting() >= self.limits.jobs || bytes > self.limits.bytes {
             return Err(Busy {
                 retry_after: self.hint(),
             });
         }
-        self.bytes = bytes;
+        self.push_again(job);
+        Ok(())
+    }
+
+    /// Takes in a job that was admitted once, whatever the limits are now.
+    pub(super) fn push_again(&mut self, job: Job) {
+        self.bytes += job.task.origin.len();
         match job.task.priority {
             Priority::Interactive => self.interactive.push_back(job),
             Priority::Batch => self.batch.push_back(job),
         }
-        Ok(())
     }
 
     pub(super) fn next(&mut self) -> Next {
         if self.closed {
             return Next::Stop;
         }
-        match self.pop() {
+        if self.paused {
+            return Next::Wait;
+        }
+        let next = match self.pop() {
             Some(job) => {
                 self.running = true;
                 Next::Run(Box::new(job))
             }
             None if std::mem::take(&mut self.preload) => Next::Preload,
-            None => Next::Wait,
-        }
+            None => return Next::Wait,
+        };
+        self.at_work = true;
+        next
     }
 
     /// Notes that the running job ended, and how long it took when it was run to its end.
@@ -104,6 +128,43 @@ impl Queue {
         if let Some(took) = took {
             self.pace = (self.pace * 3 + took) / 4;
         }
+        self.activity.jobs += 1;
+    }
+
+    /// Notes that nothing of what was begun is left.
+    pub(super) fn rest(&mut self) {
+        self.at_work = false;
+        self.activity.has_worked = true;
+        self.activity.since = Instant::now();
+    }
+
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    pub(super) fn is_at_work(&self) -> bool {
+        self.at_work
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        let mut activity = self.activity;
+        if self.at_work || self.waiting() > 0 {
+            activity.since = Instant::now();
+        }
+        activity
+    }
+
+    /// Takes everything out that waits, in the order in which it came.
+    pub(super) fn take_all(&mut self) -> Vec<(JobId, Bytes)> {
+        self.bytes = 0;
+        let lines = [&mut self.interactive, &mut self.batch];
+        let mut jobs: Vec<(JobId, Bytes)> = lines
+            .into_iter()
+            .flat_map(std::mem::take)
+            .map(|job| (job.id, job.task.origin))
+            .collect();
+        jobs.sort_unstable_by_key(|(id, _)| *id);
+        jobs
     }
 
     /// Takes a job out before its turn.
@@ -114,7 +175,7 @@ impl Queue {
                 let place = line.iter().position(|job| job.id == id)?;
                 line.remove(place)
             })?;
-        self.bytes -= job.task.held_bytes;
+        self.bytes -= job.task.origin.len();
         Some(job)
     }
 
@@ -150,7 +211,7 @@ impl Queue {
             self.since_batch = self.since_batch.saturating_add(1);
             self.interactive.pop_front()
         }?;
-        self.bytes -= job.task.held_bytes;
+        self.bytes -= job.task.origin.len();
         Some(job)
     }
 
@@ -166,18 +227,17 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
 
-    use bytes::Bytes;
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::super::{Explain, Task};
     use super::*;
 
     fn job(id: u64, bytes: usize, priority: Priority) -> Job {
+        let origin = Bytes::from(vec![0; bytes]);
         let task = Task {
-            picture: Bytes::from(vec![0; bytes]),
-            held_bytes: bytes,
+            picture: origin.clone(),
+            origin,
             target: None,
             explain: Explain::None,
             deadline: Instant::now(),
@@ -222,6 +282,38 @@ mod tests {
         assert_eq!(&order[..9], [0, 1, 2, 3, 4, 5, 6, 100, 7]);
         assert_eq!(order.len(), 40);
         assert_eq!(queue.load().bytes, 0);
+    }
+
+    #[test]
+    fn what_waits_is_taken_out_in_its_order_and_comes_back_past_the_limits() {
+        let mut line = queue(3, 100);
+        for (id, priority) in [
+            (1, Priority::Batch),
+            (2, Priority::Interactive),
+            (3, Priority::Batch),
+        ] {
+            line.push(job(id, 30, priority)).expect("room");
+        }
+        let ids: Vec<u64> = line.take_all().iter().map(|(id, _)| id.0).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!((line.load().waiting, line.load().bytes), (0, 0));
+        let mut smaller = queue(1, 10);
+        smaller.push_again(job(1, 30, Priority::Batch));
+        smaller.push_again(job(2, 30, Priority::Batch));
+        assert_eq!(smaller.load().waiting, 2);
+        assert!(smaller.push(job(3, 1, Priority::Batch)).is_err());
+    }
+
+    #[test]
+    fn paused_queue_begins_nothing_and_forgets_nothing() {
+        let mut queue = queue(3, 100);
+        queue.push(job(1, 1, Priority::Interactive)).expect("room");
+        queue.pause(true);
+        assert!(matches!(queue.next(), Next::Wait));
+        assert!(!queue.is_at_work());
+        queue.pause(false);
+        assert!(matches!(queue.next(), Next::Run(_)));
+        assert!(queue.is_at_work());
     }
 
     #[test]

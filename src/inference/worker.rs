@@ -16,6 +16,7 @@ use super::queue::Next;
 use super::runtime::Runtime;
 use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
 use crate::image::{self, Base, Heatmap, Overlay, Reading};
+use crate::lifecycle::allocator;
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -51,6 +52,13 @@ impl Worker {
                 Next::Run(job) => self.serve(*job),
                 Next::Wait => unreachable!("next() waits by itself"),
             }
+            if self.settings.leak > 0 {
+                Box::leak(vec![1_u8; self.settings.leak].into_boxed_slice());
+            }
+            // What the job freed is the system's again before anybody looks at our memory.
+            allocator::trim();
+            self.shared.queue().rest();
+            self.shared.rests.send_modify(|rests| *rests += 1);
         }
     }
 
@@ -119,8 +127,9 @@ impl Worker {
         };
 
         let panics = &self.shared.panics;
+        let upload = (task.picture, task.origin);
         let prepared = timed(&mut timings.decode, || {
-            panics.picture(|| self.prepare(task.picture, explain))
+            panics.picture(|| self.prepare(upload, explain))
         })?;
         timed(&mut timings.load, || self.load())?;
         let engine = self.engine.as_mut().expect("load() left an engine");
@@ -164,17 +173,17 @@ impl Worker {
     }
 
     /// From the upload to the model's input. Takes the upload, so that it is gone afterwards.
-    fn prepare(&self, picture: Bytes, explain: Explain) -> Result<Prepared, Failure> {
+    fn prepare(&self, upload: (Bytes, Bytes), explain: Explain) -> Result<Prepared, Failure> {
         let input = &self.settings.bundle.manifest.input;
         let overlay = match explain {
             Explain::Overlay(form) => form.longest_side,
             Explain::None | Explain::Values => None,
         };
         #[cfg(debug_assertions)]
-        super::panics::rehearse(&picture);
+        super::panics::rehearse(&upload.0);
         let reading = Reading::of(input, overlay);
-        let photo = image::decode::decode(&picture, self.settings.pictures, reading)?;
-        drop(picture);
+        let photo = image::decode::decode(&upload.0, self.settings.pictures, reading)?;
+        drop(upload);
         let base = match explain {
             Explain::Overlay(form) => Some(Base::new(&photo, form.longest_side, input)),
             Explain::None | Explain::Values => None,
@@ -213,7 +222,12 @@ impl Worker {
             self.runtime = Some(Runtime::start(self.settings.library.as_deref())?);
         }
         let runtime = self.runtime.as_ref().expect("it was loaded just above");
-        preparation::load(runtime, &self.settings, || !self.shared.queue().is_closed())
+        let go_on = || !self.shared.queue().is_closed();
+        let (engine, prepared) = preparation::load(runtime, &self.settings, go_on)?;
+        if let Some(limit) = &self.settings.memory {
+            engine.fits(limit)?;
+        }
+        Ok((engine, prepared))
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Bundle {
     pub digest: String,
     /// What each file was when its hash was found right; empty until it was.
     pub checked: Stamps,
+    /// The manifest as it was read.
+    text: String,
 }
 
 /// Why a folder is no usable bundle.
@@ -96,6 +98,17 @@ impl Bundle {
             path: path.clone(),
             cause,
         })?;
+        Bundle::of(folder, text, Stamps::new())
+    }
+
+    /// The bundle in `folder` whose manifest has this `text` and whose files were `checked`, whatever
+    /// lies there now: what was [carried](Self::text) over from an image before.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError`], with the key and what is wrong with it.
+    pub fn of(folder: &Path, text: String, checked: Stamps) -> Result<Self, BundleError> {
+        let path = folder.join(MANIFEST);
         let manifest = Manifest::parse(&text).map_err(|message| BundleError::Manifest {
             path: path.clone(),
             message,
@@ -104,12 +117,19 @@ impl Bundle {
             folder: folder.to_owned(),
             manifest,
             digest: hexadecimal(&Sha256::digest(&text)),
-            checked: Stamps::new(),
+            checked,
+            text,
         };
         match bundle.graphs().count() {
             1 => Ok(bundle),
             count => Err(BundleError::Graphs { path, count }),
         }
+    }
+
+    /// The manifest as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Reads the manifest in `folder` and checks the hash of every file that it names.

@@ -3,11 +3,12 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
+use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Identity, size and times of a file. Two equal stamps mean that nobody wrote to it in between:
 /// the time of the last change of attributes can only be set by the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stamp {
     /// The file system.

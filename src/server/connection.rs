@@ -7,20 +7,24 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::carried::{Client, Waiting};
 use super::incoming::{Incoming, Late};
 use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::translate::Wanted;
 use super::{Context, Phase};
 use crate::inference::{Finished, JobId, Ticket};
+use crate::lifecycle::clock::Moment;
 use crate::wire::{Code, Reply};
 
 /// Requests of one client that are understood before the others have their turn.
@@ -31,6 +35,8 @@ pub(super) struct Connection {
     stream: UnixStream,
     pub(super) peer: Peer,
     pub(super) context: Arc<Context>,
+    /// Whether the client may use us; asked once.
+    admitted: bool,
     /// Whether the client said hello.
     pub(super) greeted: bool,
     pub(super) pending: HashMap<JobId, Pending>,
@@ -44,6 +50,25 @@ pub(super) struct Connection {
     backlog: bool,
     outcomes: UnboundedReceiver<Finished>,
     phase: watch::Receiver<Phase>,
+    /// Ids of requests that wait for a renewal.
+    pub(super) renewals: Vec<u64>,
+    _counted: Counted,
+}
+
+/// Counts a connection as long as it lives.
+struct Counted(Arc<Context>);
+
+impl Counted {
+    fn new(context: &Arc<Context>) -> Self {
+        context.connections.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(context))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A request that is not answered yet.
@@ -52,7 +77,7 @@ pub(super) struct Pending {
     pub(super) deadline: Instant,
     pub(super) arrived: Instant,
     /// Dropping it gives the job up.
-    pub(super) _ticket: Ticket,
+    pub(super) ticket: Ticket,
 }
 
 /// What happened.
@@ -73,6 +98,7 @@ impl Connection {
         Connection {
             stream,
             peer,
+            admitted: false,
             greeted: false,
             pending: HashMap::new(),
             finished,
@@ -82,21 +108,42 @@ impl Connection {
             backlog: false,
             outcomes,
             phase: context.phase.subscribe(),
+            renewals: Vec::new(),
+            _counted: Counted::new(&context),
             context,
         }
     }
 
     /// Serves the client until it leaves, is sent away, or the daemon ends. Dropping `pending` at
     /// the end gives up whatever the client still waited for.
-    pub(super) async fn run(mut self) {
+    ///
+    /// Gives the connection back when it is to be carried over to another image.
+    pub(super) async fn run(mut self) -> Option<Self> {
         tracing::debug!(peer = %self.peer, "connected");
-        if let Err(reason) = self.context.access.admits(&self.peer).await {
-            let error = Code::NotAllowed.error(None, reason);
-            return self.context.refuse(&self.stream, &self.peer, error);
+        if !self.admitted {
+            let mut phase = self.phase.clone();
+            let admitted = tokio::select! {
+                admitted = self.context.access.admits(&self.peer) => admitted,
+                // Whoever takes over asks again.
+                Ok(_) = phase.wait_for(|phase| *phase == Phase::Leaving) => return Some(self),
+            };
+            if let Err(reason) = admitted {
+                let error = Code::NotAllowed.error(None, reason);
+                self.context.refuse(&self.stream, &self.peer, error);
+                return None;
+            }
+            self.admitted = true;
         }
         while !(self.closing && self.outgoing.is_empty()) {
             match self.next().await {
                 Event::Finished(finished) => self.answer(finished),
+                Event::Phase(Phase::Leaving) => {
+                    // The inference thread is at rest; what it sent is all there.
+                    while let Ok(finished) = self.outcomes.try_recv() {
+                        self.answer(finished);
+                    }
+                    return Some(self);
+                }
                 Event::Phase(phase) => self.enter(phase),
                 Event::Room(room) => {
                     self.incoming.take_room(room);
@@ -114,6 +161,73 @@ impl Connection {
             }
         }
         tracing::debug!(peer = %self.peer, unanswered = self.pending.len(), "connection closed");
+        None
+    }
+
+    /// Everything of this connection, for the next image. `waiting` holds what each request that waits
+    /// came in, and its place; those of this connection are taken out.
+    pub(super) fn carry(
+        mut self,
+        waiting: &mut HashMap<JobId, Bytes>,
+    ) -> io::Result<(OwnedFd, Client)> {
+        let pending = std::mem::take(&mut self.pending);
+        let mut requests = Vec::new();
+        for (id, pending) in pending {
+            match waiting.remove(&id) {
+                Some(frame) => requests.push(Waiting {
+                    order: id.0,
+                    frame: frame.to_vec(),
+                    begun: Moment::of(pending.arrived.into_std()),
+                }),
+                // The thread is at rest, so a request is either answered or waits.
+                None => {
+                    let message = "a bug in dermald lost this request in a renewal";
+                    self.reject(Code::Internal.error(Some(pending.wanted.id), message));
+                }
+            }
+        }
+        let client = Client {
+            uid: self.peer.uid,
+            gid: self.peer.gid,
+            pid: self.peer.pid,
+            admitted: self.admitted,
+            greeted: self.greeted,
+            closing: self.closing,
+            unread: self.incoming.carry(),
+            unsent: self.outgoing.carry(),
+            waiting: requests,
+            renewals: self.renewals,
+        };
+        // What it holds is in `client`; nothing of it shall count any more.
+        self.outgoing.clear();
+        Ok((self.stream.into_std()?.into(), client))
+    }
+
+    /// Goes on where the image before left off. The requests that waited are given back, to be admitted
+    /// again in the order of all.
+    pub(super) fn restore(
+        stream: UnixStream,
+        client: Client,
+        context: &Arc<Context>,
+    ) -> (Self, Vec<Waiting>) {
+        let peer = Peer {
+            uid: client.uid,
+            gid: client.gid,
+            pid: client.pid,
+        };
+        let mut connection = Connection::new(stream, peer, Arc::clone(context));
+        connection.admitted = client.admitted;
+        connection.greeted = client.greeted;
+        connection.closing = client.closing;
+        connection.renewals = client.renewals;
+        connection.backlog = !client.unread.bytes.is_empty();
+        if client.greeted {
+            let limit = context.settings.limits.frame_bytes;
+            connection.incoming.set_limit(limit);
+        }
+        connection.incoming.restore(client.unread);
+        connection.outgoing.restore(client.unsent);
+        (connection, client.waiting)
     }
 
     /// Waits for the next thing to happen.
@@ -259,11 +373,5 @@ impl Connection {
             self.log(&pending, "cancelled");
             self.context.ledger().count("cancelled");
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.context.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Pending};
 use super::incoming::Frame;
+use super::translate::Wanted;
 use super::{Phase, report, translate};
-use crate::inference::{Busy, Finished};
+use crate::inference::{Busy, Finished, Ticket};
 use crate::wire::message::{self, About};
 use crate::wire::{self, Code, Extensions, MessageError, Reply, Request, Text};
 
@@ -49,6 +51,7 @@ impl Connection {
                     extensions,
                 }));
             }
+            Ok(Request::Renew(about)) => self.ask_for_renewal(&about),
             Err(error @ MessageError::Unknown { id, .. }) => {
                 self.reject(Code::UnknownMessage.error(id, error.to_string()));
             }
@@ -108,9 +111,57 @@ impl Connection {
         }
     }
 
+    /// Takes in again what an image before had admitted.
+    pub(super) fn take_again(&mut self, frame: &Frame) {
+        let Ok(Request::Predict(request)) = wire::decode::<Request>(&frame.bytes) else {
+            return tracing::error!("the image before carried something that is no prediction");
+        };
+        let longest = self.longest();
+        match translate::task(request, frame, &self.context.bundle, longest) {
+            Ok((task, wanted)) => {
+                let deadline = Instant::from_std(task.deadline);
+                let ticket = self
+                    .context
+                    .inference
+                    .submit_again(task, self.finished.clone());
+                self.wait_for(ticket, wanted, deadline, frame);
+            }
+            // Possible when there is another model now.
+            Err(error) => self.reject(error),
+        }
+    }
+
+    /// Renewals are the owner's business: they read files and start programs.
+    fn ask_for_renewal(&mut self, about: &About) {
+        if ![geteuid().as_raw(), 0].contains(&self.peer.uid) {
+            let message = "only root and the user that dermald runs as may renew it";
+            return self.reject(Code::NotAllowed.error(Some(about.id), message));
+        }
+        if self.phase().is_ending() {
+            let message = "the daemon stops";
+            return self.reject(Code::GoingAway.error(Some(about.id), message));
+        }
+        self.renewals.push(about.id);
+        self.context.asked.notify_one();
+    }
+
+    /// Answers those who asked for a renewal.
+    pub(super) fn renewed(&mut self, outcome: &Result<Duration, String>) {
+        for id in std::mem::take(&mut self.renewals) {
+            match outcome {
+                Ok(pause) => self.send(&Reply::Renewed(message::Renewed {
+                    id,
+                    pause_us: u32::try_from(pause.as_micros()).unwrap_or(u32::MAX),
+                    extensions: Extensions::default(),
+                })),
+                Err(reason) => self.reject(Code::RenewalFailed.error(Some(id), reason.as_str())),
+            }
+        }
+    }
+
     fn admit(&mut self, request: message::Predict, frame: &Frame) -> Result<(), message::Error> {
         let id = request.id;
-        if self.phase() != Phase::Serving {
+        if self.phase().is_ending() {
             return Err(Code::GoingAway.error(Some(id), "the daemon stops; nothing was run"));
         }
         let limits = &self.context.settings.limits;
@@ -119,7 +170,7 @@ impl Connection {
             let message = format!("{most} requests of this connection are unanswered");
             return Err(Code::InvalidRequest.error(Some(id), message));
         }
-        let longest = Duration::from_millis(limits.deadline_ms.into());
+        let longest = self.longest();
         let (task, wanted) = translate::task(request, frame, &self.context.bundle, longest)?;
         let deadline = Instant::from_std(task.deadline);
         let ticket = self
@@ -127,17 +178,23 @@ impl Connection {
             .inference
             .submit(task, self.finished.clone())
             .map_err(|busy| busy_error(id, busy))?;
-        let job = ticket.id;
-        self.pending.insert(
-            job,
-            Pending {
-                wanted,
-                deadline,
-                arrived: frame.begun,
-                _ticket: ticket,
-            },
-        );
+        self.wait_for(ticket, wanted, deadline, frame);
         Ok(())
+    }
+
+    /// The longest time that a request may take.
+    fn longest(&self) -> Duration {
+        Duration::from_millis(self.context.settings.limits.deadline_ms.into())
+    }
+
+    fn wait_for(&mut self, ticket: Ticket, wanted: Wanted, deadline: Instant, frame: &Frame) {
+        let pending = Pending {
+            wanted,
+            deadline,
+            arrived: frame.begun,
+            ticket,
+        };
+        self.pending.insert(pending.ticket.id, pending);
     }
 
     /// Passes on what the inference thread made of a request. One that was answered otherwise
@@ -190,7 +247,7 @@ impl Connection {
 
     /// While the daemon drains, a client with nothing left to wait for is sent on its way.
     pub(super) fn send_away_when_idle(&mut self) {
-        if self.phase() != Phase::Serving && self.pending.is_empty() && !self.closing {
+        if self.phase().is_ending() && self.pending.is_empty() && !self.closing {
             self.say_good_bye();
         }
     }
@@ -212,7 +269,7 @@ impl Connection {
         self.closing = true;
     }
 
-    fn reject(&mut self, error: message::Error) {
+    pub(super) fn reject(&mut self, error: message::Error) {
         self.context.ledger().count(&error.code);
         self.send(&Reply::Error(error));
     }

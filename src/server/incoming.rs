@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
 
+use super::carried::Unread;
+use crate::lifecycle::clock::Moment;
 use crate::wire::{FrameError, Frames, frame};
 
 /// Requests up to this size, and the beginning of larger ones, are read without asking for room.
@@ -49,6 +51,17 @@ pub(super) struct Frame {
     pub(super) begun: Instant,
     /// The room is the frame's until it was handed on; then the queue counts it.
     _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Frame {
+    /// A request that had arrived whole in an image before.
+    pub(super) fn again(bytes: Bytes, begun: Moment) -> Self {
+        Frame {
+            bytes,
+            begun: Instant::from_std(begun.instant()),
+            _room: None,
+        }
+    }
 }
 
 /// Why a request that is arriving is not waited for any longer.
@@ -90,6 +103,32 @@ impl Incoming {
             begun: now,
             waiting_since: now,
             pace: None,
+        }
+    }
+
+    /// What has arrived and was not understood yet, for the next image.
+    pub(super) fn carry(&self) -> Unread {
+        let moment = |instant: Option<Instant>| instant.map(|at| Moment::of(at.into_std()));
+        Unread {
+            bytes: self.unread.to_vec(),
+            begun: moment(self.begun),
+            waiting_since: moment(self.waiting_since),
+            holds_room: self.held.is_some(),
+        }
+    }
+
+    /// Goes on where the image before left off. Whoever held room holds it again, unless there is less
+    /// of it now; whoever waited for some asks anew.
+    pub(super) fn restore(&mut self, unread: Unread) {
+        let instant = |moment: Option<Moment>| moment.map(|at| Instant::from_std(at.instant()));
+        self.unread = BytesMut::from(&unread.bytes[..]);
+        self.begun = instant(unread.begun);
+        self.waiting_since = instant(unread.waiting_since);
+        if unread.holds_room {
+            let announced = Frames::announced(&self.unread).unwrap_or(0);
+            let room = Arc::clone(&self.room.bytes);
+            self.held = room.try_acquire_many_owned(announced).ok();
+            self.pace = Some((Instant::now() + PACE, self.unread.len()));
         }
     }
 

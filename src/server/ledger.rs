@@ -1,10 +1,13 @@
-//! What was counted since the start. Plain numbers: how they are shown is [`super::report`]'s
+//! What was counted since the start, over all images of the process. Plain numbers: how they are shown is [`super::report`]'s
 //! business.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use bincode::{Decode, Encode};
 
 use crate::inference::Timings;
+use crate::lifecycle::clock::Moment;
 
 /// Upper bounds of the latency buckets, in seconds.
 pub(super) const BOUNDS: [f64; 12] = [
@@ -15,9 +18,9 @@ pub(super) const BOUNDS: [f64; 12] = [
 pub(super) const STAGES: [&str; 5] = ["queue", "load", "decode", "inference", "render"];
 
 /// Counters and histograms.
-#[derive(Debug)]
+#[derive(Clone, Debug, Encode, Decode)]
 pub(super) struct Ledger {
-    pub(super) started: Instant,
+    pub(super) started: Moment,
     /// Answers by outcome: `ok`, or the error's code. `cancelled` when the client had left.
     pub(super) outcomes: BTreeMap<String, u64>,
     /// One histogram for each of [`STAGES`].
@@ -25,7 +28,7 @@ pub(super) struct Ledger {
 }
 
 /// How often a stage took how long.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Encode, Decode)]
 pub(super) struct Histogram {
     /// Not cumulative; the last bucket is everything above the last bound.
     pub(super) buckets: [u64; BOUNDS.len() + 1],
@@ -51,7 +54,7 @@ impl Histogram {
 impl Ledger {
     pub(super) fn new() -> Self {
         Ledger {
-            started: Instant::now(),
+            started: Moment::now(),
             outcomes: BTreeMap::new(),
             stages: [Histogram::default(); STAGES.len()],
         }

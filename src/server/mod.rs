@@ -11,37 +11,45 @@
 //! - [`translate`]: wire messages to tasks, answers to replies.
 //! - [`report`]: health, status and metrics.
 //! - [`ledger`]: what was counted since the start.
+//! - [`renewal`]: when to leave for another image, and taking over from one; [`carried`] is what passes.
 
+mod carried;
 mod connection;
 mod conversation;
 mod incoming;
 mod ledger;
 mod outgoing;
 pub mod peer;
+mod renewal;
 mod report;
 pub mod socket;
 mod translate;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::inference::Inference;
-use crate::lifecycle::signals::Signal;
+use crate::lifecycle::history::History;
+use crate::lifecycle::renewal::{Limits, Reason};
+use crate::lifecycle::signals::{Signal, Signals};
 use crate::model::Bundle;
 use crate::wire::{self, Code, Reply, message};
 use connection::Connection;
 use incoming::Room;
 use ledger::Ledger;
 use peer::{Access, Peer};
+use renewal::Renewals;
 use socket::Socket;
+
+pub use carried::Carried;
+pub use renewal::{Arrival, Check, Departure, dismiss};
 
 /// How long connections may take to say good-bye once everything else is over.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -60,6 +68,8 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// How long admitted requests may go on when the daemon stops.
     pub grace: Duration,
+    /// When this image is to be followed by another.
+    pub renewal: Limits,
 }
 
 /// How far the end has come.
@@ -67,10 +77,21 @@ pub struct Settings {
 enum Phase {
     /// Not at all.
     Serving,
+    /// The running request is finished; then another image takes over.
+    Renewing,
+    /// Connections are handed in, to be carried over.
+    Leaving,
     /// Nothing new is admitted; what was admitted goes on.
     Draining,
     /// Everything that is not finished is given up.
     Closing,
+}
+
+impl Phase {
+    /// Whether there will be no answer to what comes now.
+    fn is_ending(self) -> bool {
+        matches!(self, Phase::Draining | Phase::Closing)
+    }
 }
 
 /// What all connections share.
@@ -80,6 +101,13 @@ struct Context {
     inference: Inference,
     access: Access,
     ledger: Mutex<Ledger>,
+    history: Mutex<History>,
+    /// Why the last reload was refused.
+    problem: Mutex<Option<String>>,
+    /// Whether an image before us had loaded the model.
+    took_over: AtomicBool,
+    /// Told when a client asks for a renewal.
+    asked: Notify,
     connections: AtomicUsize,
     phase: watch::Sender<Phase>,
     /// What large requests share while they arrive: as many bytes as one request may have.
@@ -93,6 +121,18 @@ impl Context {
         self.ledger
             .lock()
             .expect("no code panics with the ledger locked")
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history
+            .lock()
+            .expect("no code panics with the history locked")
+    }
+
+    fn problem(&self) -> MutexGuard<'_, Option<String>> {
+        self.problem
+            .lock()
+            .expect("no code panics with the problem locked")
     }
 
     /// Says why and hangs up. A new socket always has room for one small frame.
@@ -115,7 +155,18 @@ impl Context {
 pub struct Server {
     socket: Socket,
     context: Arc<Context>,
-    clients: JoinSet<()>,
+    /// Each gives itself back when it is to be carried over.
+    clients: JoinSet<Option<Connection>>,
+    renewals: Renewals,
+}
+
+/// How serving ended.
+#[derive(Debug)]
+pub enum End {
+    /// A signal said stop; everything was said and done.
+    Stopped,
+    /// Another image is to go on.
+    Renew(Box<Departure>),
 }
 
 impl Server {
@@ -127,7 +178,9 @@ impl Server {
         access: Access,
         bundle: Arc<Bundle>,
         inference: Inference,
+        check: Check,
     ) -> Self {
+        let renewals = Renewals::new(settings.renewal, check);
         let context = Context {
             room: Arc::new(Room::new(settings.limits.frame_bytes as usize)),
             unsent: Arc::new(AtomicUsize::new(0)),
@@ -136,6 +189,10 @@ impl Server {
             inference,
             access,
             ledger: Mutex::new(Ledger::new()),
+            history: Mutex::default(),
+            problem: Mutex::default(),
+            took_over: AtomicBool::new(false),
+            asked: Notify::new(),
             connections: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Serving),
         };
@@ -143,25 +200,43 @@ impl Server {
             socket,
             context: Arc::new(context),
             clients: JoinSet::new(),
+            renewals,
         }
     }
 
-    /// Serves until a stop signal, then drains.
-    ///
+    /// The socket that is listened on.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Serves until a signal says stop, then [drains](Self::drain), or until another image is to go on.
+    /// After a departure that failed, [`take_over`](Self::take_over) what departed and run again.
+    pub async fn run(&mut self, signals: &mut Signals) -> End {
+        match self.serve(signals).await {
+            Some(reason) => End::Renew(Box::new(self.depart(reason).await)),
+            None => {
+                self.drain(signals).await;
+                End::Stopped
+            }
+        }
+    }
+
     /// The order of the end: the socket is removed, so that nobody new comes; what was admitted is
     /// finished within the grace period; what is left is answered with `going_away`; every
-    /// connection is told; the inference thread ends.
-    pub async fn run(mut self, mut signals: UnboundedReceiver<Signal>) {
-        self.serve(&mut signals).await;
+    /// connection is told.
+    pub async fn drain(&mut self, signals: &mut Signals) {
         let grace = Instant::now() + self.context.settings.grace;
+        self.renewals.give_up();
         self.context.phase.send_replace(Phase::Draining);
+        self.context.inference.resume();
         self.socket.remove();
         self.admit_the_last().await;
         tracing::info!(connections = self.clients.len(), "stopping");
         tokio::select! {
             () = self.all_left() => {}
             () = tokio::time::sleep_until(grace) => tracing::warn!("the grace period is over"),
-            () = told_to_stop(&mut signals) => tracing::warn!("told to stop a second time"),
+            () = told_to_stop(signals) => tracing::warn!("told to stop a second time"),
         }
         self.context.phase.send_replace(Phase::Closing);
         if timeout(FAREWELL, self.all_left()).await.is_err() {
@@ -171,14 +246,24 @@ impl Server {
             );
         }
         self.clients.shutdown().await;
+    }
+
+    /// Ends the inference thread.
+    pub fn stop(self) {
         match Arc::into_inner(self.context) {
             Some(context) => context.inference.stop(),
             None => tracing::error!("a connection outlived the server"),
         }
     }
 
-    async fn serve(&mut self, signals: &mut UnboundedReceiver<Signal>) {
+    /// Serves until a stop signal, or until another image is to go on and nothing is under way.
+    async fn serve(&mut self, signals: &mut Signals) -> Option<Reason> {
+        let context = Arc::clone(&self.context);
+        let mut rests = context.inference.rests();
+        let mut clock = tokio::time::interval(self.renewals.look_every());
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let wanted = self.renewals.wanted();
             tokio::select! {
                 accepted = self.socket.listener.accept() => match accepted {
                     Ok((stream, _)) => self.admit(stream),
@@ -190,12 +275,15 @@ impl Server {
                     }
                 },
                 Some(_) = self.clients.join_next() => {}
-                signal = signals.recv() => match signal {
-                    Some(Signal::Reload) => tracing::warn!(
-                        "SIGHUP: the configuration is read at the start only; nothing changed"
-                    ),
-                    Some(Signal::Stop) | None => return,
+                signal = signals.next() => match signal {
+                    Signal::Reload => self.renewals.check(),
+                    Signal::Stop => return None,
                 },
+                checked = self.renewals.checked() => self.checked(checked),
+                () = context.asked.notified() => self.want(Reason::Asked),
+                Ok(()) = rests.changed() => self.consider(),
+                _ = clock.tick() => self.consider(),
+                () = context.inference.at_rest(), if wanted.is_some() => return wanted,
             }
         }
     }
@@ -227,7 +315,6 @@ impl Server {
             error.retry_after_ms = Some(1000);
             return context.refuse(&stream, &peer, error);
         }
-        context.connections.fetch_add(1, Ordering::Relaxed);
         let connection = Connection::new(stream, peer, Arc::clone(context));
         self.clients.spawn(connection.run());
     }
@@ -235,6 +322,6 @@ impl Server {
 
 /// Waits for a stop signal and hears a reload without minding it: a `select!` branch whose pattern
 /// does not match would be switched off by the first HUP.
-async fn told_to_stop(signals: &mut UnboundedReceiver<Signal>) {
-    while let Some(Signal::Reload) = signals.recv().await {}
+async fn told_to_stop(signals: &mut Signals) {
+    while signals.next().await == Signal::Reload {}
 }

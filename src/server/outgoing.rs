@@ -9,6 +9,8 @@ use bytes::BytesMut;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use super::carried::Unsent;
+use crate::lifecycle::clock::Moment;
 use crate::wire::{self, Reply};
 
 /// While more than this is unsent, nothing more is read from the client: it shall take its answers
@@ -25,6 +27,8 @@ pub(super) struct Outgoing {
     /// ready.
     replies: VecDeque<(u64, Instant)>,
     sent: u64,
+    /// Where the reply ends that was written last, as far as whole ones were.
+    boundary: u64,
     /// Unsent bytes of all connections.
     total: Arc<AtomicUsize>,
 }
@@ -35,6 +39,7 @@ impl Outgoing {
             unsent: BytesMut::new(),
             replies: VecDeque::new(),
             sent: 0,
+            boundary: 0,
             total,
         }
     }
@@ -74,7 +79,11 @@ impl Outgoing {
                 let _ = self.unsent.split_to(written);
                 self.total.fetch_sub(written, Ordering::Relaxed);
                 self.sent += written as u64;
-                self.replies.retain(|(end, _)| *end > self.sent);
+                while let Some((end, _)) = self.replies.front().filter(|(end, _)| *end <= self.sent)
+                {
+                    self.boundary = *end;
+                    self.replies.pop_front();
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -83,6 +92,36 @@ impl Outgoing {
             self.unsent = BytesMut::new();
         }
         Ok(())
+    }
+
+    /// Whether no reply is half-sent.
+    pub(super) fn is_between_replies(&self) -> bool {
+        self.sent == self.boundary
+    }
+
+    /// What is left to send, for the next image.
+    pub(super) fn carry(&self) -> Unsent {
+        let ends = self.replies.iter();
+        Unsent {
+            bytes: self.unsent.to_vec(),
+            replies: ends
+                .map(|(end, ready)| (end - self.sent, Moment::of(ready.into_std())))
+                .collect(),
+            between: self.is_between_replies(),
+        }
+    }
+
+    /// Goes on where the image before left off.
+    pub(super) fn restore(&mut self, unsent: Unsent) {
+        self.total.fetch_add(unsent.bytes.len(), Ordering::Relaxed);
+        self.unsent = BytesMut::from(&unsent.bytes[..]);
+        // Counted from the byte before the first that is left when that one is in the middle.
+        self.sent = u64::from(!unsent.between);
+        self.boundary = 0;
+        let ends = unsent.replies.into_iter();
+        self.replies = ends
+            .map(|(end, ready)| (self.sent + end, Instant::from_std(ready.instant())))
+            .collect();
     }
 
     /// Gives everything up that is not sent.

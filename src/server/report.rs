@@ -1,6 +1,7 @@
 //! Health, status and metrics: what the daemon tells of itself. All of it is read from memory and
 //! `/proc`; nothing here waits for the inference thread.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
@@ -9,20 +10,38 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ledger::{BOUNDS, Histogram, Ledger, STAGES};
 use super::{Context, Phase};
 use crate::inference::{Load, ModelState, Panics};
+use crate::lifecycle::history::{Crossed, History, Renewal, Ring, Sample};
 use crate::lifecycle::memory::Memory;
 
 /// `state` and `message` of a health reply.
 pub(super) fn health(context: &Context) -> (&'static str, String) {
-    if *context.phase.borrow() != Phase::Serving {
-        return ("stopping", "the daemon was told to stop".into());
+    let (state, message) = match *context.phase.borrow() {
+        Phase::Draining | Phase::Closing => ("stopping", "the daemon was told to stop".into()),
+        Phase::Renewing | Phase::Leaving => (
+            "renewing",
+            "the daemon finishes a request, and then starts afresh".into(),
+        ),
+        Phase::Serving => model(context),
+    };
+    // What went wrong with a reload does not keep anybody from predictions, but somebody shall know.
+    match context.problem().as_ref() {
+        Some(problem) => (state, format!("{message}; {problem}")),
+        None => (state, message),
     }
+}
+
+fn model(context: &Context) -> (&'static str, String) {
     match context.inference.model_state() {
         ModelState::Unloaded => ("ready", "the model is loaded at the first request".into()),
+        ModelState::Loading if context.took_over.load(Ordering::Relaxed) => (
+            "renewing",
+            "the daemon started afresh; the model is being loaded again".into(),
+        ),
         ModelState::Loading => ("starting", "the model is being loaded".into()),
         ModelState::Loaded { prepared: true } => ("ready", "the model is loaded".into()),
         ModelState::Loaded { prepared: false } => (
@@ -41,11 +60,12 @@ pub(super) fn status(context: &Context) -> String {
     let limits = &context.settings.limits;
     let panics = context.inference.panics();
     let ledger = context.ledger();
+    let history = context.history();
     json!({
         "daemon": { "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() },
         "state": state,
         "message": message,
-        "uptime_seconds": ledger.started.elapsed().as_secs(),
+        "uptime_seconds": ledger.started.age().as_secs(),
         "model": {
             "name": manifest.name,
             "version": manifest.version,
@@ -65,6 +85,17 @@ pub(super) fn status(context: &Context) -> String {
                 .collect::<Vec<_>>(),
         },
         "memory": Memory::read(),
+        "memory_limit": context.settings.renewal.memory,
+        "memory_measure": context.settings.renewal.measure.name(),
+        "memory_history": {
+            "hour": samples(&history.fine),
+            "day": samples(&history.coarse),
+        },
+        "renewals": {
+            "counts": counts(&history),
+            "recent": history.renewals.iter().map(renewal).collect::<Vec<_>>(),
+            "carried": crossed(&history.crossed),
+        },
         "queue": {
             "requests": load.waiting,
             "bytes": load.bytes,
@@ -77,6 +108,49 @@ pub(super) fn status(context: &Context) -> String {
         "panics": { "picture": panics.picture, "model": panics.model },
     })
     .to_string()
+}
+
+/// Of each step how long ago it began, and the highest figures in it, oldest first.
+fn samples(ring: &Ring) -> Value {
+    let sample = |sample: &Sample| {
+        json!([
+            sample.at.age().as_secs(),
+            sample.rss,
+            sample.anonymous,
+            sample.peak
+        ])
+    };
+    json!({
+        "step_seconds": ring.step().as_secs(),
+        "columns": ["seconds_ago", "rss", "anonymous", "peak"],
+        "samples": ring.samples().map(sample).collect::<Vec<_>>(),
+    })
+}
+
+fn counts(history: &History) -> BTreeMap<&'static str, u64> {
+    let counts = history.counts.iter();
+    counts
+        .map(|(reason, count)| (reason.name(), *count))
+        .collect()
+}
+
+fn renewal(renewal: &Renewal) -> Value {
+    json!({
+        "seconds_ago": renewal.at.age().as_secs(),
+        "reason": renewal.reason.name(),
+        "pause_ms": renewal.pause.as_millis(),
+        "rss_before": renewal.rss_before,
+        "carried": crossed(&renewal.crossed),
+    })
+}
+
+fn crossed(crossed: &Crossed) -> Value {
+    json!({
+        "connections": crossed.connections,
+        "half_read": crossed.half_read,
+        "queued": crossed.queued,
+        "half_written": crossed.half_written,
+    })
 }
 
 fn is_loaded(context: &Context) -> bool {
@@ -107,6 +181,8 @@ struct Snapshot {
     load: Load,
     memory: Memory,
     connections: usize,
+    renewals: BTreeMap<&'static str, u64>,
+    memory_limit: Option<u64>,
     loaded: bool,
     model: [(&'static str, String); 3],
 }
@@ -126,6 +202,8 @@ impl Snapshot {
             load: context.inference.load(),
             memory: Memory::read(),
             connections: context.connections.load(Ordering::Relaxed),
+            renewals: counts(&context.history()),
+            memory_limit: context.settings.renewal.memory,
             loaded: is_loaded(context),
             model: [
                 ("name", manifest.name.clone()),
@@ -159,6 +237,13 @@ impl Collector for Snapshot {
             ConstCounter::new(count).encode(family.encode_family(&[("work", work)])?)?;
         }
 
+        let help = "Fresh images of the process by reason";
+        let mut family = out.encode_descriptor("renewals", help, None, MetricType::Counter)?;
+        for (reason, count) in &self.renewals {
+            let label = [("reason", *reason)];
+            ConstCounter::new(*count).encode(family.encode_family(&label)?)?;
+        }
+
         let help = "Time of each stage of the predictions that were answered";
         let seconds = Some(&Unit::Seconds);
         let mut family = out.encode_descriptor("stage", help, seconds, MetricType::Histogram)?;
@@ -178,6 +263,12 @@ impl Collector for Snapshot {
         ];
         for (kind, value) in kinds {
             gauge(value).encode(family.encode_family(&[("kind", kind)])?)?;
+        }
+
+        if let Some(limit) = self.memory_limit {
+            let help = "Memory past which the daemon renews itself";
+            let out = out.encode_descriptor("memory_limit", help, bytes, MetricType::Gauge)?;
+            gauge(limit).encode(out)?;
         }
 
         let gauges = [

@@ -8,9 +8,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -29,7 +30,7 @@ pub struct Socket {
     /// Device and inode of our socket file, so that a successor's is never removed.
     identity: (u64, u64),
     /// Held as long as we live.
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// Why the socket cannot be ours.
@@ -112,8 +113,52 @@ impl Socket {
             listener,
             path: path.into(),
             identity,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Takes over a socket that an image before us listened on, with its lock and the device and inode
+    /// of its file.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`], when these are not what they were said to be.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn adopt(
+        path: &Path,
+        listener: OwnedFd,
+        lock: OwnedFd,
+        identity: (u64, u64),
+    ) -> Result<Self, SocketError> {
+        let listener = net::UnixListener::from(listener);
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| UnixListener::from_std(listener))
+            .map_err(system(path, "taking over the socket"))?;
+        // The lock belongs to the open file, which is the same one: this finds it ours.
+        let lock = Flock::lock(File::from(lock), FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| system(path, "taking over the lock")(errno.into()))?;
+        Ok(Socket {
+            listener,
+            path: path.into(),
+            identity,
+            lock,
+        })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What another image needs to [`adopt`](Self::adopt) it: listener, lock, device and inode.
+    #[must_use]
+    pub fn parts(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, (u64, u64)) {
+        (self.listener.as_fd(), self.lock.as_fd(), self.identity)
     }
 
     /// Removes the socket file, so that nobody new comes. The lock is kept until the end.

@@ -67,7 +67,7 @@ pub(super) fn task(
     };
     let task = Task {
         picture: request.picture.0,
-        held_bytes: frame.bytes.len(),
+        origin: frame.bytes.clone(),
         target: request.target,
         explain,
         deadline: (frame.begun + deadline).into_std(),
@@ -77,7 +77,7 @@ pub(super) fn task(
         },
     };
     let top_k = if request.top_k == 0 {
-        classes
+        usize::MAX
     } else {
         request.top_k as usize
     };
@@ -206,6 +206,7 @@ pub(super) fn failure(failure: &Failure, id: u64) -> message::Error {
         Failure::Picture(PictureError::TooLarge { .. }) => Code::PictureTooLarge,
         Failure::Load(LoadError::Runtime(_)) => Code::RuntimeUnavailable,
         Failure::Load(LoadError::Model { .. } | LoadError::Refused(_)) => Code::ModelInvalid,
+        Failure::Load(LoadError::Limit(_)) => Code::LimitTooLow,
         Failure::Load(LoadError::Stopping) => Code::GoingAway,
         Failure::Run(RunError::Cancelled) | Failure::Deadline(_) => Code::DeadlineExceeded,
         Failure::Run(_) => Code::InferenceFailed,

@@ -41,6 +41,8 @@ pub enum Code {
     GoingAway,
     RuntimeUnavailable,
     ModelInvalid,
+    LimitTooLow,
+    RenewalFailed,
     InferenceFailed,
     Internal,
 }
@@ -69,6 +71,8 @@ impl Code {
             Code::GoingAway => ("going_away", Daemon, true),
             Code::RuntimeUnavailable => ("runtime_unavailable", Operator, false),
             Code::ModelInvalid => ("model_invalid", Operator, false),
+            Code::LimitTooLow => ("limit_too_low", Operator, false),
+            Code::RenewalFailed => ("renewal_failed", Operator, true),
             Code::InferenceFailed => ("inference_failed", Daemon, false),
             Code::Internal => ("internal", Daemon, false),
         }

@@ -24,10 +24,12 @@ pub enum Request {
     Status(About),
     /// Counters and gauges as OpenMetrics text.
     Metrics(About),
+    /// Replace your image by a fresh one. For the daemon's own user and root.
+    Renew(About),
 }
 
 impl Message for Request {
-    const VARIANTS: u32 = 5;
+    const VARIANTS: u32 = 6;
 }
 
 /// What the daemon sends.
@@ -49,10 +51,12 @@ pub enum Reply {
     Metrics(Metrics),
     /// The daemon will answer no further request on this connection.
     GoingAway(GoingAway),
+    /// The answer to renew, from the new image.
+    Renewed(Renewed),
 }
 
 impl Message for Reply {
-    const VARIANTS: u32 = 7;
+    const VARIANTS: u32 = 8;
 }
 
 /// The versions that a client speaks.
@@ -320,7 +324,7 @@ pub struct Error {
 pub struct Health {
     /// Of the request.
     pub id: u64,
-    /// `ready`, `starting`, `failed` or `stopping`.
+    /// `ready`, `starting`, `renewing`, `failed` or `stopping`.
     pub state: Text,
     /// Why.
     pub message: Text,
@@ -356,10 +360,22 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Encode, BorrowDecode, Serialize)]
 #[bincode(decode_context = "Bytes")]
 pub struct GoingAway {
-    /// `stopping`.
+    /// `stopping`, or `renewing` when the connection could not be carried over.
     pub reason: Text,
     /// A sentence.
     pub message: Text,
+    /// Room to grow.
+    pub extensions: Extensions,
+}
+
+/// A fresh image answers.
+#[derive(Clone, Debug, PartialEq, Encode, BorrowDecode, Serialize)]
+#[bincode(decode_context = "Bytes")]
+pub struct Renewed {
+    /// Of the request.
+    pub id: u64,
+    /// For how long nothing was read from clients, in microseconds.
+    pub pause_us: u32,
     /// Room to grow.
     pub extensions: Extensions,
 }

@@ -233,9 +233,9 @@ UNKNOWN: list[Bad] = [
         frame(choice(number, u64(9), NO_EXTENSIONS)),
     )
     for direction, name, number in [
-        ("request", "next", 5),
+        ("request", "next", 6),
         ("request", "largest", 2**32 - 1),
-        ("reply", "next", 7),
+        ("reply", "next", 8),
         ("reply", "largest", 2**32 - 1),
     ]
 ]

@@ -283,4 +283,10 @@ VECTORS: list[tuple[str, str, dict[str, object], bytes]] = [
         },
         frame(choice(6, string("stopping"), string("SIGTERM was received."), NO_EXTENSIONS)),
     ),
+    (
+        "renewed",
+        "reply",
+        {"type": "renewed", "id": 9, "pause_us": 12345, "extensions": []},
+        frame(choice(7, u64(9), u32(12345), NO_EXTENSIONS)),
+    ),
 ]

@@ -215,4 +215,10 @@ VECTORS: list[tuple[str, str, dict[str, object], bytes]] = [
         {"type": "metrics", "id": 0, "extensions": [["format", b"text".hex()]]},
         frame(choice(4, u64(0), several(extension("format", b"text")))),
     ),
+    (
+        "renew-request",
+        "request",
+        {"type": "renew", "id": 9, "extensions": []},
+        frame(choice(5, u64(9), NO_EXTENSIONS)),
+    ),
 ]

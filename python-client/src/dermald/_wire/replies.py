@@ -210,9 +210,36 @@ class GoingAway:
         return cls(data.string(), data.string(), data.extensions())
 
 
-Answer = Prediction | Health | Status | Metrics
+@dataclass(slots=True)
+class Renewed:
+    """A fresh image answers; for `pause_us` nothing was read from clients."""
+
+    id: int
+    pause_us: int
+    extensions: Extensions = ()
+
+    def write(self, out: Writer) -> None:
+        out.u64(self.id)
+        out.u32(self.pause_us)
+        out.extensions(self.extensions)
+
+    @classmethod
+    def read(cls, data: Reader) -> Renewed:
+        return cls(data.u64(), data.u32(), data.extensions())
+
+
+Answer = Prediction | Health | Status | Metrics | Renewed
 Reply = Welcome | Error | GoingAway | Answer
-REPLIES: tuple[type[Reply], ...] = (Welcome, Prediction, Error, Health, Status, Metrics, GoingAway)
+REPLIES: tuple[type[Reply], ...] = (
+    Welcome,
+    Prediction,
+    Error,
+    Health,
+    Status,
+    Metrics,
+    GoingAway,
+    Renewed,
+)
 
 
 def encode_reply(reply: Reply) -> Parts:

@@ -125,8 +125,18 @@ class Metrics(_Question):
         return cls(data.u64(), data.extensions())
 
 
-Request = Hello | Predict | Health | Status | Metrics
-REQUESTS: tuple[type[Request], ...] = (Hello, Predict, Health, Status, Metrics)
+class Renew(_Question):
+    """The daemon is to replace itself by a fresh image; for its own user and root."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, data: Reader) -> Renew:
+        return cls(data.u64(), data.extensions())
+
+
+Request = Hello | Predict | Health | Status | Metrics | Renew
+REQUESTS: tuple[type[Request], ...] = (Hello, Predict, Health, Status, Metrics, Renew)
 
 
 def encode_request(request: Request, limit_bytes: int = LONGEST_FRAME_BYTES) -> Parts:

@@ -1,22 +1,31 @@
-//! `dermald serve`: puts the rooms together, and takes them apart again.
+//! `dermald serve`: puts the rooms together, takes them apart again, and hands them on.
 //!
 //! Everything that can be wrong with the set-up is found here, before the first client: the bundle,
 //! the names of users and groups, the socket. What only ONNX Runtime can tell is found at the first
 //! request, or at once with `preload`.
+//!
+//! - [`settings`]: what each room is told of the configuration.
+//! - [`renewal`]: one image of the process follows another.
+
+mod renewal;
+mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Config, Loaded, LogFormat, WaitPolicy, environment};
-use crate::image::PictureLimits;
-use crate::inference::{self, Inference, QueueLimits};
+use crate::config::{Config, ConfigError, Loaded, environment};
+use crate::inference::Inference;
+use crate::lifecycle::handover::HandoverError;
 use crate::lifecycle::{limits, memory::Memory, signals};
 use crate::model::prepared::Cache;
 use crate::model::{Bundle, BundleError};
 use crate::server::peer::{Access, UnknownName};
 use crate::server::socket::{Socket, SocketError};
-use crate::server::{self, Server};
-use crate::wire::message::Limits;
+use crate::server::{Arrival, End, Server};
+use renewal::Origin;
+pub use renewal::{Predecessor, Successor};
+use settings::server_settings;
+pub use settings::{inference_settings, start_log};
 
 /// Descriptors that we need beside the connections: log, socket, lock, signals, model, library.
 const SPARE: u64 = 32;
@@ -30,6 +39,9 @@ pub enum StartError {
              configuration file"
     )]
     NoBundle,
+    /// The configuration is not sound.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The bundle is not sound.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -69,9 +81,53 @@ pub enum StartError {
     /// The socket cannot be ours.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// There is nothing to go on with.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// The operating system refused a thread, a handler or a descriptor.
     #[error("the operating system refused: {0}")]
     System(#[from] std::io::Error),
+}
+
+/// What a daemon is set up from. Making one finds everything that can be wrong before a client comes.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The model.
+    pub bundle: Arc<Bundle>,
+    access: Access,
+}
+
+impl Setup {
+    /// Checks the bundle and the names in the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn new(loaded: Loaded) -> Result<Self, StartError> {
+        let bundle = open_bundle(&loaded)?;
+        Self::with(loaded, bundle)
+    }
+
+    fn with(loaded: Loaded, bundle: Bundle) -> Result<Self, StartError> {
+        let config = &loaded.config;
+        let access = Access::new(&config.allow_users, &config.allow_groups)?;
+        let allowed = limits::raise_descriptors()?;
+        if u64::from(config.max_connections) + SPARE > allowed {
+            let wanted = config.max_connections;
+            return Err(StartError::Descriptors { wanted, allowed });
+        }
+        Ok(Setup {
+            bundle: Arc::new(bundle),
+            access,
+            loaded,
+        })
+    }
+
+    fn config(&self) -> &Config {
+        &self.loaded.config
+    }
 }
 
 /// Serves until a signal says stop.
@@ -79,28 +135,51 @@ pub enum StartError {
 /// # Errors
 ///
 /// [`StartError`]; once clients are served, nothing of theirs ends the daemon.
-pub fn serve(loaded: &Loaded) -> Result<(), StartError> {
-    let config = &loaded.config;
-    let bundle = Arc::new(open_bundle(loaded)?);
-    let access = Access::new(&config.allow_users, &config.allow_groups)?;
-    warn_of_oddities(config);
-    let allowed = limits::raise_descriptors()?;
-    if u64::from(config.max_connections) + SPARE > allowed {
-        let wanted = config.max_connections;
-        return Err(StartError::Descriptors { wanted, allowed });
-    }
+pub fn serve(setup: Setup) -> Result<(), StartError> {
+    warn_of_oddities(setup.config());
+    let access = &setup.access;
+    let start = || Socket::listen(&setup.config().socket, access.has_guests());
+    run(&setup, start, &Origin::first(), None)
+}
+
+/// Goes on as the image before did.
+///
+/// # Errors
+///
+/// [`StartError`].
+pub fn go_on(successor: Successor) -> Result<(), StartError> {
+    let Successor {
+        setup,
+        socket,
+        origin,
+        arrival,
+        remarks: _,
+    } = successor;
+    run(&setup, || socket.adopt(&setup), &origin, arrival)
+}
+
+fn run(
+    setup: &Setup,
+    socket: impl FnOnce() -> Result<Socket, SocketError>,
+    origin: &Origin,
+    arrival: Option<Arrival>,
+) -> Result<(), StartError> {
+    let config = setup.config();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Signals are for the thread that runs this, see `signals`.
+        .on_thread_start(|| drop(signals::hold()))
         .build()?;
     runtime.block_on(async {
-        let socket = Socket::listen(&config.socket, access.has_guests())?;
-        let signals = signals::watch()?;
+        let socket = socket()?;
+        let mut signals = signals::watch()?;
+        let bundle = Arc::clone(&setup.bundle);
         let inference = Inference::start(inference_settings(config, Arc::clone(&bundle)))?;
-        if config.preload {
+        if config.preload && arrival.is_none() {
             inference.preload();
         }
         tracing::info!(
-            socket = %config.socket.display(),
+            socket = %socket.path().display(),
             model = bundle.manifest.name,
             version = bundle.manifest.version,
             threads = config.threads,
@@ -108,9 +187,17 @@ pub fn serve(loaded: &Loaded) -> Result<(), StartError> {
             "serving"
         );
         let settings = server_settings(config);
-        Server::new(socket, settings, access, bundle, inference)
-            .run(signals)
-            .await;
+        let access = setup.access.clone();
+        let check = renewal::check(origin);
+        let mut server = Server::new(socket, settings, access, bundle, inference, check);
+        if let Some(arrival) = arrival {
+            server.take_over(arrival);
+        }
+        while let End::Renew(departure) = server.run(&mut signals).await {
+            let back = renewal::leave(&server, setup, origin, *departure, &signals);
+            server.take_over(back);
+        }
+        server.stop();
         Ok(())
     })
 }
@@ -149,64 +236,5 @@ fn warn_of_oddities(config: &Config) {
             cpus,
             "more threads than the CPUs or the CPU quota that we have; they will hold each other up"
         );
-    }
-}
-
-/// What the inference thread is told.
-#[must_use]
-pub fn inference_settings(config: &Config, bundle: Arc<Bundle>) -> inference::Settings {
-    inference::Settings {
-        bundle,
-        cache: Cache::new(&config.cache),
-        library: config.onnxruntime.clone(),
-        threads: config.threads,
-        spin: config.wait_policy == WaitPolicy::Active,
-        grad_cam: config.grad_cam,
-        pictures: PictureLimits {
-            pixels: config.max_pixels,
-            bytes: config.decode_bytes.as_u64(),
-        },
-        queue: QueueLimits {
-            jobs: config.queue_requests as usize,
-            bytes: usize::try_from(config.queue_bytes.as_u64()).unwrap_or(usize::MAX),
-        },
-    }
-}
-
-fn server_settings(config: &Config) -> server::Settings {
-    server::Settings {
-        limits: Limits {
-            frame_bytes: u32::try_from(config.frame_bytes.as_u64()).unwrap_or(u32::MAX),
-            queue_requests: config.queue_requests,
-            queue_bytes: config.queue_bytes.as_u64(),
-            requests_per_connection: config.requests_per_connection,
-            deadline_ms: u32::try_from(config.deadline.as_millis()).unwrap_or(u32::MAX),
-        },
-        max_connections: config.max_connections as usize,
-        stall_timeout: config.stall_timeout,
-        grace: config.grace,
-    }
-}
-
-/// Sends log events to standard error, in the configured form.
-pub fn start_log(config: &Config) {
-    use std::io::IsTerminal;
-
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-
-    let ours = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("dermald", config.log_level);
-    let registry = tracing_subscriber::registry().with(ours);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
-        LogFormat::Auto => {
-            registry
-                .with(layer.with_ansi(std::io::stderr().is_terminal()))
-                .init();
-        }
     }
 }
