@@ -92,11 +92,11 @@ fn client(number: u64, daemon: &Daemon, known: &[Known], left: &AtomicU64) -> Co
             }
             // More answers than the socket takes, while nobody reads: half-written.
             _ => {
-                told = 120;
+                told = 200;
                 for id in 0..told {
                     connection.send(&Request::Metrics(About::new(id)));
                 }
-                dice.pause(8);
+                std::thread::sleep(Duration::from_millis(20));
                 connection.send_bytes(&wires.concat());
             }
         }
