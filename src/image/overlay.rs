@@ -70,13 +70,13 @@ pub fn render(base: Base, heatmap: &Heatmap, form: OverlayForm) -> Result<Overla
         covered,
     } = base;
     let levels = enlarged(heatmap, form, shown, (covered.width, covered.height));
-    let colours = form.colour_map.table();
+    let shades = shades(&form.colour_map.table(), form.alpha);
     let mut place = levels.pixels().iter();
     for y in covered.top..covered.top + covered.height {
         for x in covered.left..covered.left + covered.width {
             let level = place.next().expect("there is a level for each pixel").0;
             let pixel = pixels.get_pixel_mut(x, y);
-            *pixel = blend(*pixel, colour(&colours, level), form.alpha);
+            *pixel = blend(*pixel, shades[shade(level)], form.alpha);
         }
     }
     let (width, height) = pixels.dimensions();
@@ -100,7 +100,7 @@ fn enlarged(
 ) -> TypedImage<'static, U16> {
     let (steps, filter) = match form.longest_side {
         None => (255.0, Resize::Bilinear),
-        Some(_) => (SPAN, Resize::Bicubic),
+        Some(_) => (f32::from(SPAN), Resize::Bicubic),
     };
     let values = heatmap.values.iter().map(|value| level(*value, steps));
     let (width, height) = (f64::from(heatmap.width), f64::from(heatmap.height));
@@ -116,8 +116,10 @@ fn enlarged(
 
 /// The level of the coldest, and how far above it the hottest is: a bicubic curve swings beyond both
 /// before it is cut off.
-const COLDEST: f32 = 16_384.0;
-const SPAN: f32 = 32_768.0;
+const COLDEST: u16 = 16_384;
+const SPAN: u16 = 32_768;
+/// How many shades there are from one colour of a table to the next, so that no band is seen.
+const BETWEEN: usize = 4;
 
 /// The level of a value in 0..1, of which as many steps are told apart.
 #[expect(
@@ -127,34 +129,39 @@ const SPAN: f32 = 32_768.0;
 )]
 fn level(value: f32, steps: f32) -> u16 {
     let share = (value.clamp(0.0, 1.0) * steps).floor() / steps;
-    (COLDEST + share * SPAN).round() as u16
+    COLDEST + (share * f32::from(SPAN)).round() as u16
 }
 
-/// The colour of a level, between those of the table.
+/// The colours of a table and those between them, each as much as `alpha` lets it be seen.
+fn shades(table: &[[u8; 3]; 256], alpha: f32) -> Vec<[f32; 3]> {
+    let steps = 0..=255 * BETWEEN;
+    steps
+        .map(|step| {
+            let (before, share) = (step / BETWEEN, (step % BETWEEN) as f32 / BETWEEN as f32);
+            let (from, to) = (table[before], table[(before + 1).min(255)]);
+            std::array::from_fn(|channel| {
+                let (from, to) = (f32::from(from[channel]), f32::from(to[channel]));
+                alpha * (from + share * (to - from))
+            })
+        })
+        .collect()
+}
+
+/// The place of a level's shade.
+fn shade(level: u16) -> usize {
+    let above = level.saturating_sub(COLDEST).min(SPAN);
+    let (above, span) = (usize::from(above), usize::from(SPAN));
+    (above * 255 * BETWEEN + span / 2) / span
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "clamped to 0..=255 first"
+    reason = "a mean of two numbers in 0..=255 lies there too; a half is added to round it"
 )]
-fn colour(table: &[[u8; 3]; 256], level: u16) -> [f32; 3] {
-    let place = ((f32::from(level) - COLDEST) / SPAN * 255.0).clamp(0.0, 255.0);
-    let before = place as usize;
-    let (from, to) = (table[before], table[(before + 1).min(255)]);
-    std::array::from_fn(|channel| {
-        let (from, to) = (f32::from(from[channel]), f32::from(to[channel]));
-        from + place.fract() * (to - from)
-    })
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a mean of two numbers in 0..=255 lies there too"
-)]
-fn blend(photo: Rgb<u8>, colour: [f32; 3], alpha: f32) -> Rgb<u8> {
+fn blend(photo: Rgb<u8>, shade: [f32; 3], alpha: f32) -> Rgb<u8> {
     Rgb(std::array::from_fn(|channel| {
-        let below = f32::from(photo.0[channel]);
-        (below + alpha * (colour[channel] - below)).round() as u8
+        (f32::from(photo.0[channel]) * (1.0 - alpha) + shade[channel] + 0.5) as u8
     }))
 }
 
