@@ -40,6 +40,7 @@ _STAGES = {
 _REASONS = {
     "memory": _("its memory passed the threshold"),
     "idle": _("nobody asked for a while"),
+    "requests": _("it had answered as many as it may"),
     "reload": _("a new configuration or model"),
     "asked": _("somebody asked for it"),
 }

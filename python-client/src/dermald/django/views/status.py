@@ -11,7 +11,7 @@ from ..._memory import memory_limit, process_memory
 from ..clients import get_probe
 from ..status.chart import draw
 from ..status.latency import read_stages
-from ..status.snapshot import Snapshot, read_snapshot
+from ..status.snapshot import Sample, Snapshot, read_snapshot
 from .access import for_signed_in
 from .state import PROBE_SECONDS
 
@@ -23,10 +23,12 @@ def status_context(snapshot: Snapshot, metrics: str) -> dict[str, object]:
     memory = snapshot.memory
     stages = read_stages(metrics)
     slowest = max((stage.p99 for stage in stages), default=0.0)
+    now = Sample(0.0, memory.rss, memory.anonymous)
     charts = {
-        "hour": draw(snapshot.hour, snapshot.renewals, memory.threshold),
-        "day": draw(snapshot.day, snapshot.renewals, memory.threshold),
+        name: draw((*samples, now), snapshot.renewals, memory.threshold)
+        for name, samples in (("hour", snapshot.hour), ("day", snapshot.day))
     }
+    measured = memory.anonymous if memory.measure == "anonymous" else memory.rss
     return {
         "daemon": snapshot,
         "charts": [(name, chart) for name, chart in charts.items() if chart is not None],
@@ -34,7 +36,7 @@ def status_context(snapshot: Snapshot, metrics: str) -> dict[str, object]:
             {"stage": stage, "p50": _share(stage.p50, slowest), "p99": _share(stage.p99, slowest)}
             for stage in stages
         ],
-        "filled": _share(memory.rss, memory.threshold) if memory.threshold else None,
+        "filled": _share(measured, memory.threshold) if memory.threshold else None,
         "answers": sum(count for _, count in snapshot.outcomes),
     }
 
