@@ -43,6 +43,7 @@ test: setup lint deny test-rust test-python ## Everything that a change must pas
 proof: setup ## The long forms: release build, many pictures and requests, training's own tests
 	cargo test --locked --release
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
+		TEST_RENEWAL_UPLOADS=200 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_PICTURES=2000 \
 		$(BIN)/python -m pytest -q -s tests/python
@@ -183,9 +184,14 @@ test-rust: setup
 .PHONY: test-python
 test-python: setup
 	cargo test --locked --no-run
+	@# The client is tested as it is installed: what the wheel forgets, the tests miss.
+	rm -rf target/wheel
+	cd python-client && ../$(BIN)/hatchling build -t wheel -d $(CURDIR)/target/wheel
+	$(BIN)/python -m zipfile -e target/wheel/dermald-*.whl target/wheel/unpacked
 	$(BIN)/python tests/vectors/make.py --check
 	export TEST_DERMALD=$(CURDIR)/target/debug/dermald; \
-		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml; \
+		PYTHONPATH=$(CURDIR)/target/wheel/unpacked \
+			$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml; \
 		$(MODELS_BIN)/python -m pytest -q -ra models/tests -c models/pyproject.toml; \
 		$(BIN)/python -m pytest -q -s tests/python
 

@@ -31,6 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
+def pytest_report_header() -> str:
+    return f"dermald {dermald.__version__} from {dermald.__path__[0]}, Django {django.__version__}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def django_environment() -> Iterator[None]:
     setup_test_environment()
