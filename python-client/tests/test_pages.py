@@ -352,8 +352,9 @@ def test_no_chart_without_time(samples: list[Sample]) -> None:
     assert draw(samples, [], None) is None
 
 
+@pytest.mark.parametrize(("oldest", "charts"), [(300, 1), (3 * 3600, 2)])
 def test_status_page_draws_history_and_renewals(
-    staff: Browser, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    staff: Browser, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, oldest: int, charts: int
 ) -> None:
     """With the history that a daemon tells, its rings naming their columns."""
     with dermald.Client(daemon.socket) as client:
@@ -363,7 +364,8 @@ def test_status_page_draws_history_and_renewals(
         "hour": {
             "columns": ["seconds_ago", "rss", "anonymous", "later"],
             "samples": [[age, (400 - age) * MIB, 90 * MIB, 1] for age in range(300, 0, -10)],
-        }
+        },
+        "day": {"columns": ["rss", "seconds_ago"], "samples": [[90 * MIB, oldest]]},
     }
     told["renewals"] = {
         "recent": [
@@ -374,11 +376,11 @@ def test_status_page_draws_history_and_renewals(
     monkeypatch.setattr(dermald.Client, "status", lambda *_, **__: told)
     with configured(daemon.socket):
         page = staff.get(STATUS).content.decode()
-    assert page.count('<svg class="chart" role="img"') == 1
-    assert page.count('class="mark"') == 2
+    assert page.count('<svg class="chart" role="img"') == charts
+    assert page.count('class="mark"') == 2 * charts
     assert "its memory passed the threshold (41 ms)" in page
     assert "&lt;of tomorrow&gt;" in page
-    assert page.count("renewed past 300 MiB") == 2
+    assert page.count("renewed past 300 MiB") == 1 + charts
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_daemon_of_another_version_is_told() -> None:
 def test_health_and_status_are_answered_while_a_picture_waits() -> None:
     with FakeDaemon() as daemon, dermald.Client(daemon.path) as client:
         daemon.then(Answer(delay=30))
-        thread = threading.Thread(target=ask_in_vain, args=(client,))
+        thread = threading.Thread(target=ask_in_vain, args=(daemon,))
         thread.start()
         while not daemon.asked:
             time.sleep(0.005)
@@ -130,9 +130,10 @@ def test_health_and_status_are_answered_while_a_picture_waits() -> None:
         assert client.predict(PHOTO).labels
 
 
-def ask_in_vain(client: dermald.Client) -> None:
-    with pytest.raises(dermald.Unreachable):
-        client.predict(PHOTO, timeout=0.5)
+def ask_in_vain(daemon: FakeDaemon) -> None:
+    with dermald.Client(daemon.path, retries=0) as client:
+        with pytest.raises(dermald.Unreachable):
+            client.predict(PHOTO)
 
 
 def test_async_client_can_be_served() -> None:

@@ -16,6 +16,7 @@ from .access import for_signed_in
 from .state import PROBE_SECONDS
 
 _TEMPLATE = "dermald/status.html"
+_HOUR_SECONDS = 3600
 
 
 def status_context(snapshot: Snapshot, metrics: str) -> dict[str, object]:
@@ -28,6 +29,9 @@ def status_context(snapshot: Snapshot, metrics: str) -> dict[str, object]:
         name: draw((*samples, now), snapshot.renewals, memory.threshold)
         for name, samples in (("hour", snapshot.hour), ("day", snapshot.day))
     }
+    if charts["hour"] and charts["day"] and charts["day"].span_seconds <= _HOUR_SECONDS:
+        # A young daemon's day would be its hour once more.
+        charts["day"] = None
     measured = memory.anonymous if memory.measure == "anonymous" else memory.rss
     return {
         "daemon": snapshot,
