@@ -21,6 +21,10 @@ from soak_mix import Caller, Kind
 from subjects import PATIENCE_SECONDS
 from watch import cpu_seconds
 
+# Memory that stays the same for so long, but for some pages, is what the daemon holds at rest.
+SETTLED_SECONDS = 0.3
+SETTLED_MIB = 0.05
+
 
 @dataclass
 class Block:
@@ -74,8 +78,7 @@ class Soaked:
         with ThreadPoolExecutor(len(self._callers)) as pool:
             outcomes = sum(pool.map(self._take, self._callers, shares), Counter[str]())
         seconds = time.monotonic() - began
-        self._rest()
-        anonymous, rss = memory(self._pid)
+        anonymous, rss = self._rest()
         cpu = cpu_seconds(self._pid) - cpu
         return Block(requests, seconds, cpu, anonymous, rss, outcomes)
 
@@ -86,16 +89,20 @@ class Soaked:
             outcomes[f"{kind.__name__}: {outcome(kind, caller)}"] += 1
         return outcomes
 
-    def _rest(self) -> None:
-        """Until the daemon has noticed everybody who left."""
+    def _rest(self) -> tuple[float, float]:
+        """Memory once the daemon has noticed everybody who left and gives nothing back any more."""
         client = self._callers[0].client
         until = time.monotonic() + PATIENCE_SECONDS
+        before = memory(self._pid)
         while time.monotonic() < until:
+            time.sleep(SETTLED_SECONDS)
             queue = client.status()["queue"]
             assert isinstance(queue, dict)
-            if not queue["requests"] and not queue["running"]:
-                return
-            time.sleep(0.05)
+            now = memory(self._pid)
+            idle = not queue["requests"] and not queue["running"]
+            if idle and abs(now[0] - before[0]) < SETTLED_MIB:
+                return now
+            before = now
         raise RuntimeError("the daemon does not come to rest")
 
 
