@@ -176,7 +176,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--preload", action="store_true", help="load the model at the start")
     parser.add_argument(
-        "--variable", type=variable, action="append", default=[], help="of ours, NAME=VALUE"
+        "--variable", type=variable, action="append", default=[], help="only for ours: NAME=VALUE"
     )
     # With fewer the 95th percentile is the highest.
     parser.add_argument("--uploads", type=count, default=21, help="photos for each tenant")

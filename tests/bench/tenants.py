@@ -46,6 +46,10 @@ VARIABLES = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
+# Ours alone: one heap for all threads. With one for each, as glibc has it, every thread keeps what
+# its largest upload needed.
+OUR_VARIABLES = {"MALLOC_ARENA_MAX": "1"}
+
 SITE = "site"
 DAEMON = "daemon"
 
@@ -139,6 +143,7 @@ def beside_daemon(
             {
                 "ORT_DYLIB_PATH": str(software.library),
                 "DERMALD_SOCKET": str(socket_path),
+                **OUR_VARIABLES,
                 **variables,
             },
         )
