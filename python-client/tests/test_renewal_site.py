@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -28,14 +27,6 @@ UPLOADS = int(os.environ.get("TEST_RENEWAL_UPLOADS", "60"))
 CLIENTS = 8
 RENEWALS = 5
 PATIENCE_SECONDS = 120.0
-
-
-@pytest.fixture(autouse=True)
-def renewing(binary: Path) -> None:
-    command = [str(binary), "serve", "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    if "--least-lifetime" not in told.stdout:
-        pytest.skip("NOT TESTED: this daemon does not renew itself")
 
 
 @pytest.fixture
