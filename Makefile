@@ -49,8 +49,22 @@ proof: setup ## The long forms: release build, many pictures and requests, train
 		$(BIN)/python -m pytest -q -s tests/python
 	TEST_PARITY_PICTURES=50 TEST_LONG=1 \
 		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
+	$(MAKE) newer
 	$(MAKE) bench soak
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
+
+# Another Python than the rest needs; `make newer NEWER_PYTHON=/path/to/python3.13` names one.
+NEWER_PYTHON ?= python3.13
+NEWER := .venv-newer
+.PHONY: newer
+newer: setup wheel ## The client's tests on the newest Django (needs Python 3.13)
+	cargo build --release --locked
+	@if $(NEWER_PYTHON) -c '' 2>/dev/null; then \
+		$(NEWER_PYTHON) -m venv $(NEWER) && $(NEWER)/bin/pip install -q --disable-pip-version-check \
+			-r tests/requirements-newer.txt && TEST_DERMALD=$(CURDIR)/target/release/dermald \
+			PYTHONPATH=$(CURDIR)/target/wheel/unpacked $(NEWER)/bin/python -m pytest -q \
+			python-client/tests -c python-client/pyproject.toml; \
+	else echo "NOT TESTED: Django 6.1, which is tested with Python 3.13"; fi
 
 .PHONY: bench
 bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothing
@@ -181,13 +195,16 @@ test-rust: setup
 	@awk '/^test result:/ { passed += $$4; failed += $$6 } \
 		END { print "Rust: " passed " passed, " failed " failed" }' target/test-rust.log
 
-.PHONY: test-python
-test-python: setup
-	cargo test --locked --no-run
-	@# The client is tested as it is installed: what the wheel forgets, the tests miss.
+# The client is tested as it is installed: what the wheel forgets, the tests miss.
+.PHONY: wheel
+wheel: $(VENV)/.made
 	rm -rf target/wheel
 	cd python-client && ../$(BIN)/hatchling build -t wheel -d $(CURDIR)/target/wheel
 	$(BIN)/python -m zipfile -e target/wheel/dermald-*.whl target/wheel/unpacked
+
+.PHONY: test-python
+test-python: setup wheel
+	cargo test --locked --no-run
 	$(BIN)/python tests/vectors/make.py --check
 	export TEST_DERMALD=$(CURDIR)/target/debug/dermald; \
 		PYTHONPATH=$(CURDIR)/target/wheel/unpacked \
