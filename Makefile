@@ -41,7 +41,8 @@ test: setup lint deny test-rust test-python ## Everything that a change must pas
 
 .PHONY: proof
 proof: setup ## The long forms: release build, many pictures and requests, training's own tests
-	cargo test --locked --release
+	TEST_RENEWALS=50 TEST_RENEWAL_REQUESTS=10000 TEST_RENEWAL_CROSSINGS=20 cargo test --locked --release
+	TEST_LEAKS=2000 cargo test --locked --test rehearsed -- --nocapture
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
 		TEST_RENEWAL_UPLOADS=200 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
@@ -72,6 +73,7 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	$(BIN)/python tests/bench/transport.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/model.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/photos.py --daemon target/release/dermald
+	$(BIN)/python tests/bench/renewal.py --daemon target/release/dermald
 	$(BIN)/python python-client/tests/first_site_show.py --daemon target/release/dermald \
 		--models-python $(MODELS_BIN)/python --keras $(REFERENCE)/dermatology.keras \
 		--bundle $(REFERENCE)/bundle

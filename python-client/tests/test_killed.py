@@ -52,7 +52,7 @@ def test_next_daemon_takes_the_socket_over_and_clients_go_on(
         for _ in range(3):
             wait_for(answered + 3 * CLIENTS)
             if renewing:
-                command = [binary, "renew", "--socket", daemon.socket]
+                command: list[str | Path] = [binary, "renew", "--socket", daemon.socket]
                 renewers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
                 time.sleep(0.01)
             daemon.kill()

@@ -312,3 +312,16 @@ pub fn run(arguments: &[&str], change: impl FnOnce(&mut Command)) -> (i32, Strin
     let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
     (status.code().unwrap_or(-1), text)
 }
+
+/// How much of something a test does: `short`, unless `make proof` says more.
+pub fn amount(variable: &str, short: u64) -> u64 {
+    std::env::var(variable).map_or(short, |text| text.parse().expect("a whole number"))
+}
+
+/// What must be the same whenever the same picture is asked for.
+pub fn essence(prediction: &Prediction) -> Vec<(u32, f32)> {
+    let labels = prediction.labels.0.iter();
+    labels
+        .map(|label| (label.index, label.probability))
+        .collect()
+}
