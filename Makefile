@@ -147,7 +147,7 @@ $(BUNDLES): tests/bundles/make.py $(VENV)/.made
 	$(BIN)/python tests/bundles/make.py target/test-bundles
 	touch $@
 
-$(PICTURES): tests/pictures/make.py $(VENV)/.made
+$(PICTURES): $(wildcard tests/pictures/*.py) $(VENV)/.made
 	rm -rf target/test-pictures
 	$(BIN)/python tests/pictures/make.py target/test-pictures
 	touch $@

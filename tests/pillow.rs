@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use dermald::image::{Detail, PictureLimits, Pixels, Reading, decode, resize};
+use dermald::image::{Detail, PictureError, PictureLimits, Pixels, Reading, decode, resize};
 use dermald::model::{Alpha, Fit, Resize};
 
 /// The size that `make.py` calls the model's.
@@ -44,7 +44,41 @@ fn distance(ours: &Pixels, pillows: &Pixels) -> Distance {
     }
 }
 
-/// All pictures of `make.py`.
+/// How far from Pillow's a picture may be.
+#[derive(Clone, Copy)]
+struct Bound {
+    mean: f64,
+    most: u8,
+}
+
+const FULL: Bound = Bound { mean: 1.0, most: 3 };
+
+const SCALED: Bound = Bound {
+    mean: 2.0,
+    most: u8::MAX,
+};
+
+/// What has a bound of its own at either detail, and why.
+///
+/// libjpeg does not smooth halved colours that are at most two columns wide, and both of our decoders
+/// do. The pictures have a colour of its own for each pixel, and nobody's photo is 3 pixels wide.
+const NARROW: Bound = Bound {
+    mean: 15.0,
+    most: 70,
+};
+const EXCEPTIONS: [(&str, Bound); 5] = [
+    ("size-1x3-420.jpg", NARROW),
+    ("size-3x4-420.jpg", NARROW),
+    ("size-3x4-422.jpg", NARROW),
+    ("size-3x7000-420.jpg", NARROW),
+    ("size-3x7000-422.jpg", NARROW),
+];
+
+/// What is refused by name although Pillow reads it: our TIFF decoder knows neither palettes nor grey
+/// with alpha.
+const REFUSED: [&str; 2] = ["grey-alpha.tiff", "palette.tiff"];
+
+/// All pictures of `make.py`, by name.
 fn pictures() -> Vec<PathBuf> {
     let folder = support::root().join("target/test-pictures");
     let listed = std::fs::read_dir(&folder)
@@ -55,18 +89,21 @@ fn pictures() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some())
         .collect();
     pictures.sort();
-    assert!(pictures.len() >= 60, "{} pictures", pictures.len());
+    assert!(pictures.len() >= 300, "{} pictures", pictures.len());
     pictures
 }
 
-/// The names of pictures that are further from Pillow's than `close` allows, with how far.
-fn far(detail: Detail, close: fn(&Distance) -> bool) -> Vec<String> {
+fn name(path: &Path) -> String {
+    let name = path.file_name().expect("a file");
+    name.to_string_lossy().into_owned()
+}
+
+/// The pictures that are further from Pillow's than they may be, with how far.
+fn far(detail: Detail, bound: Bound) -> Vec<String> {
     let judge = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .expect("a file")
-            .to_string_lossy()
-            .into_owned();
+        let name = name(path);
+        let exception = EXCEPTIONS.iter().find(|(excepted, _)| *excepted == name);
+        let bound = exception.map_or(bound, |(_, bound)| *bound);
         let file = std::fs::read(path).expect("readable");
         let photo = match decode::decode(&file, LIMITS, reading(detail)) {
             Ok(photo) => photo,
@@ -77,16 +114,19 @@ fn far(detail: Detail, close: fn(&Distance) -> bool) -> Vec<String> {
         let pillows = image::open(expected).expect("a PNG").into_rgb8();
         let distance = distance(&ours, &pillows);
         let text = format!("{name}: mean {:.2}, most {}", distance.mean, distance.most);
-        (!close(&distance)).then_some(text)
+        (distance.mean > bound.mean || distance.most > bound.most).then_some(text)
     };
-    pictures().iter().filter_map(judge).collect()
+    let readable = |path: &&PathBuf| !REFUSED.contains(&&*name(path));
+    pictures()
+        .iter()
+        .filter(readable)
+        .filter_map(judge)
+        .collect()
 }
 
 #[test]
 fn full_pictures_are_pillows_within_a_level() {
-    let far = far(Detail::Full, |distance| {
-        distance.mean <= 1.0 && distance.most <= 3
-    });
+    let far = far(Detail::Full, FULL);
     assert!(far.is_empty(), "{}", far.join("\n"));
 }
 
@@ -96,6 +136,20 @@ fn scaled_pictures_are_pillows_full_ones_within_two_levels() {
         size: (2 * MODEL_SIZE.0, 2 * MODEL_SIZE.1),
         longest_side: 0,
     };
-    let far = far(enough, |distance| distance.mean <= 2.0);
+    let far = far(enough, SCALED);
     assert!(far.is_empty(), "{}", far.join("\n"));
+}
+
+#[test]
+fn what_is_not_read_is_refused_by_name() {
+    let unread = |path: &&PathBuf| REFUSED.contains(&&*name(path));
+    let pictures = pictures();
+    let refused: Vec<_> = pictures.iter().filter(unread).collect();
+    assert_eq!(refused.len(), REFUSED.len());
+    for path in refused {
+        let file = std::fs::read(path).expect("readable");
+        let answer = decode::decode(&file, LIMITS, reading(Detail::Full));
+        let unsupported = matches!(answer, Err(PictureError::Unsupported(_)));
+        assert!(unsupported, "{}: {answer:?}", name(path));
+    }
 }

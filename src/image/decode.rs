@@ -6,6 +6,7 @@
 
 use std::io::Cursor;
 
+use bytes::Bytes;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
@@ -14,24 +15,34 @@ use super::photo::turning_copies;
 use super::{Photo, PictureError, PictureLimits, Reading, jpeg};
 use crate::model::Alpha;
 
-/// Decodes `file` and turns it upright by its EXIF orientation.
+/// [`take`] for those who keep their file: of a copy.
+///
+/// # Errors
+///
+/// As with [`take`].
+pub fn decode(file: &[u8], limits: PictureLimits, reading: Reading) -> Result<Photo, PictureError> {
+    take(Bytes::copy_from_slice(file), limits, reading)
+}
+
+/// Decodes `file` and turns it upright by its EXIF orientation. The file's memory is given back as
+/// soon as it is no longer needed, which may be before the pixels are complete.
 ///
 /// # Errors
 ///
 /// [`PictureError`]; nothing but the header has been read when the picture is too large.
-pub fn decode(
-    file: &[u8],
+pub fn take(
+    file: Bytes,
     limits: PictureLimits,
     Reading { detail, alpha }: Reading,
 ) -> Result<Photo, PictureError> {
     if file.is_empty() {
         return Err(PictureError::Empty);
     }
-    let mut reader = ImageReader::new(Cursor::new(file))
+    let mut reader = ImageReader::new(Cursor::new(&*file))
         .with_guessed_format()
         .map_err(|error| PictureError::Broken(error.to_string()))?;
     match reader.format() {
-        None => return Err(PictureError::Unsupported(describe(file))),
+        None => return Err(PictureError::Unsupported(describe(&file))),
         Some(ImageFormat::Jpeg) => return jpeg::decode(file, limits, detail),
         Some(_) => {}
     }

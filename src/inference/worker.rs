@@ -182,8 +182,9 @@ impl Worker {
         #[cfg(debug_assertions)]
         super::panics::rehearse(&upload.0);
         let reading = Reading::of(input, overlay);
-        let photo = image::decode::decode(&upload.0, self.settings.pictures, reading)?;
-        drop(upload);
+        let (picture, origin) = upload;
+        drop(origin);
+        let photo = image::decode::take(picture, self.settings.pictures, reading)?;
         let base = match explain {
             Explain::Overlay(form) => Some(Base::new(&photo, form.longest_side, input)),
             Explain::None | Explain::Values => None,

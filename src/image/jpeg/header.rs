@@ -26,6 +26,8 @@ pub(super) struct Header {
     pub(super) keeps_coefficients: bool,
     /// How the stored picture is turned upright.
     pub(super) orientation: Orientation,
+    /// Bytes of the file up to its end marker; some cameras append to it.
+    pub(super) length: usize,
 }
 
 impl Header {
@@ -40,7 +42,10 @@ impl Header {
         while let Some((marker, segment, behind)) = next_segment(rest) {
             rest = behind;
             match marker {
-                marker::END => return finish(frame, orientation, scans),
+                marker::END => {
+                    let length = file.len() - rest.len();
+                    return finish(frame, orientation, scans, length);
+                }
                 marker::EXIF if orientation.is_none() => {
                     orientation = segment
                         .strip_prefix(b"Exif\0\0")
@@ -64,6 +69,16 @@ impl Header {
         Err(PictureError::Broken(
             "the file ends before the picture does".into(),
         ))
+    }
+
+    /// Width and height of the colours, which most files store at half of the brightness's.
+    pub(super) fn stored_colours(&self) -> (u32, u32) {
+        let of = |side: u32, factor: fn(&(u8, u8)) -> u8| {
+            let factors = || self.components.iter().map(factor).map(u32::from);
+            let (least, most) = (factors().min().unwrap_or(1), factors().max().unwrap_or(1));
+            (side * least).div_ceil(most)
+        };
+        (of(self.width, |c| c.0), of(self.height, |c| c.1))
     }
 
     /// Bytes of the coefficients that a progressive decoder keeps: two a sample, in whole MCUs,
@@ -180,6 +195,7 @@ fn finish(
     frame: Option<Frame>,
     orientation: Option<Orientation>,
     scans: u32,
+    length: usize,
 ) -> Result<Header, PictureError> {
     let Some(frame) = frame.filter(|_| scans > 0) else {
         return Err(PictureError::Broken("there is no picture in it".into()));
@@ -198,6 +214,7 @@ fn finish(
         components: frame.components,
         keeps_coefficients: frame.progressive || scans > 1,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        length,
     })
 }
 

@@ -1,8 +1,9 @@
 //! JPEG: decoded at the scale that is needed, and no larger.
 //!
-//! A photo of 48 megapixels is an eighth as wide after the DCT gave one pixel for each block of 64,
-//! and that is more than a classifier of 300 x 300 looks at. The scale is chosen as Pillow's `draft`
-//! does, so that at least twice the model's size remains for the resize.
+//! A photo of 48 megapixels is a quarter as wide when the DCT gives four pixels for each block of 64,
+//! and that is more than a classifier of 300 x 300 looks at. The scale is chosen so that at least
+//! twice the model's size remains for the resize (as Pillow's `draft` does), and 5/4 of it of the
+//! colours, which most files store at half the size.
 //!
 //! # Which decoder, and why
 //!
@@ -28,12 +29,21 @@
 //!
 //! # What the scale costs in likeness
 //!
-//! At the model's size, mean levels of 255 between a photograph decoded in full and at 1/8, with twice
-//! the model's size left: 0.9 (a wall of books, 2268 x 1512), 1.1 and 1.1 (a tower and a board, small),
-//! 3.1 (another board of 720 x 477 with a model of 45 x 29). libjpeg: 0.4, 0.7, 0.9, 2.5. It also
-//! decodes halved colours (4:2:0) at twice the scale of the brightness, and `jpeg-decoder` enlarges
-//! them afterwards: colours that change within two or three pixels of the model's are softer. At 1/4
-//! `jpeg-decoder` is the nearer one. Whoever needs more says `decode = "full"` in the manifest.
+//! Mean levels of 255 between a 4:2:0 photograph decoded in full by Pillow and scaled by us, both at
+//! the model's size, for 3000 x 2003 pixels and a model of 150 x 100 (`tests/pictures`):
+//!
+//! | | 1/4 | 1/8 |
+//! |---|---|---|
+//! | drawn skin | 0.14 | 1.09 |
+//! | soft, strong colours | 0.48 | 2.28 |
+//! | hard edges between pure colours | 0.38 | 1.46 |
+//!
+//! 1/8 is bad for two reasons. `jpeg-decoder` cuts off fractions there instead of rounding, which
+//! takes 1.0 from red and 1.2 from blue. And it scales all components alike, where libjpeg decodes
+//! halved colours at twice the scale of the brightness: they are enlarged and soft. At 1/4 the same
+//! softness matters where colours are hardly larger than the model: with as many of them as the
+//! model has pixels, hard edges are 2.9 levels off. Hence 5/4. Whoever needs more says
+//! `decode = "full"` in the manifest.
 //!
 //! # What progressive files cost
 //!
@@ -43,17 +53,20 @@
 //! write baseline.
 //!
 //! `jpeg-decoder` hands the rows of a component to a thread through a channel without a bound. At a
-//! smaller scale the receiver has less to do than the sender, so nothing piles up: the figures above
-//! are of one core. This is also why it does not decode at full size here, apart from CMYK.
+//! smaller scale the receiver has less to do than the sender, so little piles up. This is also why it
+//! does not decode at full size here, apart from CMYK.
 
 mod header;
+mod upload;
 
 use std::io::Cursor;
 
+use bytes::Bytes;
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader};
 use jpeg_decoder::{Decoder, Error, PixelFormat};
 
 use self::header::Header;
+use self::upload::Upload;
 use super::limits::Cost;
 use super::photo::{turned, turning_copies};
 use super::{Detail, Photo, PictureError, PictureLimits, Pixels, decode};
@@ -61,17 +74,22 @@ use super::{Detail, Photo, PictureError, PictureLimits, Pixels, decode};
 /// Least side of what `zune-jpeg` gets, in pixels: two blocks of colours.
 const NARROW: u32 = 16;
 
+/// Scales that are chosen freely. At 1/8 `jpeg-decoder` cuts off fractions instead of rounding them,
+/// which turns every colour a level towards yellow-green: that is for what cannot be read otherwise.
+const FAITHFUL: [u32; 3] = [4, 2, 1];
+
 /// Decodes `file` upright, in as much detail as is needed.
 ///
 /// # Errors
 ///
 /// [`PictureError`]; no pixel has been decoded when the picture is too large or ends early.
 pub(super) fn decode(
-    file: &[u8],
+    mut file: Bytes,
     limits: PictureLimits,
     detail: Detail,
 ) -> Result<Photo, PictureError> {
-    let header = Header::read(file)?;
+    let header = Header::read(&file)?;
+    file.truncate(header.length);
     let scale = scale(&header, limits, detail);
     limits.check(cost(&header, scale))?;
     let picture = if decodes_with_zune(&header, scale) {
@@ -92,22 +110,21 @@ fn decodes_with_zune(header: &Header, scale: u32) -> bool {
     scale == 1 && header.components.len() < 4 && header.width.min(header.height) > NARROW
 }
 
-/// The picture is decoded to `1 / scale` of its sides: the smallest that is enough, or the largest
-/// that the limits allow, as long as it is enough for the model.
+/// The picture is decoded to `1 / scale` of its sides: the smallest that is enough, colours included,
+/// or the largest that the limits allow, as long as its brightness is enough for the model.
 fn scale(header: &Header, limits: PictureLimits, detail: Detail) -> u32 {
-    let stored = (header.width, header.height);
-    let (width, height) = turned(stored, header.orientation);
-    let enough = |scale: &u32| detail.is_enough((width / scale, height / scale));
-    let enough_for_model = |scale: &u32| {
-        detail
-            .without_overlay()
-            .is_enough((width / scale, height / scale))
+    let at = |(width, height): (u32, u32), scale: u32| {
+        turned((width / scale, height / scale), header.orientation)
     };
-    let scales = [8, 4, 2, 1];
-    let wanted = scales.into_iter().find(enough).unwrap_or(1);
-    scales
+    let stored = (header.width, header.height);
+    let enough = |scale: &u32| {
+        detail.is_enough(at(stored, *scale))
+            && detail.is_enough_of_colours(at(header.stored_colours(), *scale))
+    };
+    let enough_for_model = |scale: &u32| detail.without_overlay().is_enough(at(stored, *scale));
+    let wanted = FAITHFUL.into_iter().find(enough).unwrap_or(1);
+    [1, 2, 4, 8]
         .into_iter()
-        .rev()
         .filter(|scale| *scale == wanted || (*scale > wanted && enough_for_model(scale)))
         .find(|scale| limits.check(cost(header, *scale)).is_ok())
         .unwrap_or(wanted)
@@ -144,8 +161,8 @@ fn cost(header: &Header, scale: u32) -> Cost {
     }
 }
 
-fn decode_scaled(file: &[u8], header: &Header, scale: u32) -> Result<DynamicImage, PictureError> {
-    let mut decoder = Decoder::new(file);
+fn decode_scaled(file: Bytes, header: &Header, scale: u32) -> Result<DynamicImage, PictureError> {
+    let mut decoder = Decoder::new(Upload::new(file));
     decoder.read_info().map_err(refusal)?;
     if scale > 1 {
         let side = |side: u32| u16::try_from(side.div_ceil(scale)).expect("a side has 16 bits");
@@ -220,10 +237,31 @@ mod tests {
     fn scale_leaves_what_model_and_overlay_need() {
         let photo = jpeg_of(BASELINE, (4000, 3000), 1);
         assert_eq!(scale_of(&photo, Detail::Full), 1);
-        assert_eq!(scale_of(&photo, enough(300, 300, 0)), 8);
+        assert_eq!(scale_of(&photo, enough(300, 300, 0)), 4);
         assert_eq!(scale_of(&photo, enough(600, 600, 0)), 4);
         assert_eq!(scale_of(&photo, enough(300, 300, 1200)), 2);
         assert_eq!(scale_of(&photo, enough(3001, 3001, 0)), 1);
+    }
+
+    #[test]
+    fn halved_colours_are_enough_as_well() {
+        let photo = jpeg_of(BASELINE, (3264, 2448), 1);
+        let header = Header::read(&photo).expect("a good header");
+        assert_eq!(header.stored_colours(), (1632, 1224));
+        // At 1/4, 612 rows of brightness are enough for a model of 300, and 306 of colour are not.
+        assert_eq!(scale_of(&photo, enough(600, 600, 0)), 2);
+    }
+
+    #[test]
+    fn last_eighth_is_taken_before_a_photo_is_refused() {
+        let photo = jpeg_of(BASELINE, (8000, 6000), 1);
+        let header = Header::read(&photo).expect("a good header");
+        let limits = PictureLimits {
+            bytes: 8_000_000,
+            ..LIMITS
+        };
+        assert_eq!(scale(&header, LIMITS, enough(600, 600, 0)), 4);
+        assert_eq!(scale(&header, limits, enough(600, 600, 0)), 8);
     }
 
     #[test]
@@ -235,7 +273,7 @@ mod tests {
 
     /// The error's text for a file that is refused before it is decoded.
     fn refused(file: &[u8], detail: Detail) -> String {
-        let error = decode(file, LIMITS, detail).expect_err("refused");
+        let error = decode(file.to_vec().into(), LIMITS, detail).expect_err("refused");
         assert!(matches!(error, PictureError::TooLarge { .. }), "{error}");
         error.to_string()
     }
@@ -245,13 +283,17 @@ mod tests {
         let detail = enough(600, 600, 0);
         let baseline = jpeg_of(BASELINE, (8000, 6000), 1);
         // There is nothing in it: what counts is that it was tried.
-        let tried = decode(&baseline, LIMITS, detail);
+        let tried = decode(baseline.into(), LIMITS, detail);
         assert!(matches!(tried, Err(PictureError::Broken(_))), "{tried:?}");
         let message = refused(&jpeg_of(PROGRESSIVE, (8000, 6000), 10), detail);
         assert!(message.contains("8000 x 6000"), "{message}");
         assert!(message.contains("progressive"), "{message}");
         assert!(message.contains("96.0 MiB"), "{message}");
-        let smaller = decode(&jpeg_of(PROGRESSIVE, (6000, 4000), 10), LIMITS, detail);
+        let smaller = decode(
+            jpeg_of(PROGRESSIVE, (6000, 4000), 10).into(),
+            LIMITS,
+            detail,
+        );
         assert!(
             matches!(smaller, Err(PictureError::Broken(_))),
             "{smaller:?}"
@@ -268,7 +310,7 @@ mod tests {
 
     #[test]
     fn arithmetic_coding_is_named() {
-        let error = decode(&arithmetic(), LIMITS, Detail::Full).expect_err("refused");
+        let error = decode(arithmetic().into(), LIMITS, Detail::Full).expect_err("refused");
         assert!(error.to_string().contains("arithmetic coding"), "{error}");
     }
 
