@@ -5,7 +5,6 @@ mod support;
 use std::time::{Duration, Instant};
 
 use dermald::image::{Detail, PictureLimits, Reading, decode};
-use dermald::model::Alpha;
 
 const LIMITS: PictureLimits = PictureLimits {
     pixels: 65_000_000,
@@ -16,14 +15,6 @@ const SCALED: Detail = Detail::Enough {
     size: (60, 40),
     longest_side: 0,
 };
-
-/// Transparency is dropped, as Pillow drops it.
-fn reading(detail: Detail) -> Reading {
-    Reading {
-        detail,
-        alpha: Alpha::Drop,
-    }
-}
 
 /// Numbers that are the same in every run (xorshift).
 struct Numbers(u64);
@@ -68,7 +59,7 @@ fn changed_bytes_make_an_error_or_a_picture() {
             }
             for detail in [SCALED, Detail::Full] {
                 let started = Instant::now();
-                if let Ok(photo) = decode::decode(&file, LIMITS, reading(detail)) {
+                if let Ok(photo) = decode::decode(&file, LIMITS, Reading::like_pillow(detail)) {
                     assert!(photo.part.width > 0.0 && photo.part.height > 0.0);
                 }
                 let took = started.elapsed();
@@ -85,7 +76,7 @@ fn regressions_make_an_error_or_a_picture() {
     for entry in std::fs::read_dir(folder).expect("the folder") {
         let file = std::fs::read(entry.expect("an entry").path()).expect("read");
         for detail in [SCALED, Detail::Full] {
-            let _ = decode::decode(&file, LIMITS, reading(detail));
+            let _ = decode::decode(&file, LIMITS, Reading::like_pillow(detail));
         }
     }
 }
@@ -97,11 +88,11 @@ fn file_that_ends_early_is_an_error_at_every_scale() {
         for part in 1..40 {
             let cut = &whole[..whole.len() * part / 40];
             assert!(
-                decode::decode(cut, LIMITS, reading(SCALED)).is_err(),
+                decode::decode(cut, LIMITS, Reading::like_pillow(SCALED)).is_err(),
                 "{name} {part}"
             );
             assert!(
-                decode::decode(cut, LIMITS, reading(Detail::Full)).is_err(),
+                decode::decode(cut, LIMITS, Reading::like_pillow(Detail::Full)).is_err(),
                 "{name} {part}"
             );
         }

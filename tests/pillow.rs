@@ -6,7 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use dermald::image::{Detail, PictureError, PictureLimits, Pixels, Reading, decode, resize};
-use dermald::model::{Alpha, Fit, Resize};
+use dermald::model::{Colour, Fit, Resize, Truncated};
 
 /// The size that `make.py` calls the model's.
 const MODEL_SIZE: (u32, u32) = (150, 100);
@@ -16,13 +16,11 @@ const LIMITS: PictureLimits = PictureLimits {
     bytes: 96 << 20,
 };
 
-/// Transparency is dropped, as Pillow drops it.
-fn reading(detail: Detail) -> Reading {
-    Reading {
-        detail,
-        alpha: Alpha::Drop,
-    }
-}
+/// What the model needs, with which large JPEGs come out smaller.
+const ENOUGH: Detail = Detail::Enough {
+    size: (2 * MODEL_SIZE.0, 2 * MODEL_SIZE.1),
+    longest_side: 0,
+};
 
 /// How far one picture is from another, in levels of 0 to 255.
 struct Distance {
@@ -78,9 +76,9 @@ const EXCEPTIONS: [(&str, Bound); 5] = [
 /// with alpha.
 const REFUSED: [&str; 2] = ["grey-alpha.tiff", "palette.tiff"];
 
-/// All pictures of `make.py`, by name.
-fn pictures() -> Vec<PathBuf> {
-    let folder = support::root().join("target/test-pictures");
+/// All pictures of a folder that `make.py` wrote.
+fn pictures(folder: &str, least: usize) -> Vec<PathBuf> {
+    let folder = support::root().join("target/test-pictures").join(folder);
     let listed = std::fs::read_dir(&folder)
         .unwrap_or_else(|_| panic!("{} is missing: run `make setup`", folder.display()));
     let mut pictures: Vec<PathBuf> = listed
@@ -89,8 +87,13 @@ fn pictures() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some())
         .collect();
     pictures.sort();
-    assert!(pictures.len() >= 300, "{} pictures", pictures.len());
+    assert!(pictures.len() >= least, "{} pictures", pictures.len());
     pictures
+}
+
+/// Those that are as they should be.
+fn whole() -> Vec<PathBuf> {
+    pictures("", 300)
 }
 
 fn name(path: &Path) -> String {
@@ -98,57 +101,100 @@ fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The pictures that are further from Pillow's than they may be, with how far.
-fn far(detail: Detail, bound: Bound) -> Vec<String> {
+/// What we make of a picture at the model's size, and what Pillow does.
+fn both(path: &Path, reading: Reading) -> Result<(Pixels, Pixels), PictureError> {
+    let file = std::fs::read(path).expect("readable");
+    let photo = decode::decode(&file, LIMITS, reading)?;
+    let ours = resize::resize(&photo, MODEL_SIZE, Resize::Lanczos, Fit::Stretch);
+    let expected = path.with_file_name(format!("{}.expected.png", name(path)));
+    let pillows = image::open(expected).expect("a PNG").into_rgb8();
+    Ok((ours, pillows))
+}
+
+/// Those of `pictures` that are further from Pillow's than they may be, with how far.
+fn far(pictures: &[PathBuf], reading: Reading, bound: Bound) -> Vec<String> {
     let judge = |path: &PathBuf| {
         let name = name(path);
         let exception = EXCEPTIONS.iter().find(|(excepted, _)| *excepted == name);
         let bound = exception.map_or(bound, |(_, bound)| *bound);
-        let file = std::fs::read(path).expect("readable");
-        let photo = match decode::decode(&file, LIMITS, reading(detail)) {
-            Ok(photo) => photo,
+        let (ours, pillows) = match both(path, reading) {
+            Ok(pictures) => pictures,
             Err(error) => return Some(format!("{name}: {error}")),
         };
-        let ours = resize::resize(&photo, MODEL_SIZE, Resize::Lanczos, Fit::Stretch);
-        let expected = path.with_file_name(format!("{name}.expected.png"));
-        let pillows = image::open(expected).expect("a PNG").into_rgb8();
         let distance = distance(&ours, &pillows);
         let text = format!("{name}: mean {:.2}, most {}", distance.mean, distance.most);
         (distance.mean > bound.mean || distance.most > bound.most).then_some(text)
     };
     let readable = |path: &&PathBuf| !REFUSED.contains(&&*name(path));
-    pictures()
-        .iter()
-        .filter(readable)
-        .filter_map(judge)
-        .collect()
+    pictures.iter().filter(readable).filter_map(judge).collect()
 }
 
 #[test]
 fn full_pictures_are_pillows_within_a_level() {
-    let far = far(Detail::Full, FULL);
+    let far = far(&whole(), Reading::like_pillow(Detail::Full), FULL);
     assert!(far.is_empty(), "{}", far.join("\n"));
 }
 
 #[test]
 fn scaled_pictures_are_pillows_full_ones_within_two_levels() {
-    let enough = Detail::Enough {
-        size: (2 * MODEL_SIZE.0, 2 * MODEL_SIZE.1),
-        longest_side: 0,
-    };
-    let far = far(enough, SCALED);
+    let far = far(&whole(), Reading::like_pillow(ENOUGH), SCALED);
     assert!(far.is_empty(), "{}", far.join("\n"));
+}
+
+/// Display P3, Adobe RGB and a gamma of 1.8 differ by 9 to 17 levels when they are left aside.
+#[test]
+fn profiles_are_littlecmss_within_two_levels() {
+    for detail in [Detail::Full, ENOUGH] {
+        let reading = Reading {
+            colour: Colour::Srgb,
+            ..Reading::like_pillow(detail)
+        };
+        let far = far(&pictures("profiles", 14), reading, SCALED);
+        assert!(far.is_empty(), "{}", far.join("\n"));
+    }
+}
+
+#[test]
+fn files_that_end_early_are_refused_or_pillows_as_the_manifest_says() {
+    let cut = pictures("cut", 24);
+    let refusing = Reading::like_pillow(ENOUGH);
+    for path in &cut {
+        let file = std::fs::read(path).expect("readable");
+        let answer = decode::decode(&file, LIMITS, refusing);
+        let broken = matches!(answer, Err(PictureError::Broken(_)));
+        assert!(broken, "{}: {answer:?}", name(path));
+    }
+    let accepting = Reading {
+        truncated: Truncated::Accept,
+        ..refusing
+    };
+    for path in &cut {
+        let name = name(path);
+        let (ours, pillows) = both(path, accepting).expect("a picture");
+        // JPEGs: only what is there for certain; the rest is nobody's.
+        let rows = if name.ends_with(".jpg") {
+            let percent: u32 = name[..2].parse().expect("the share that is left");
+            MODEL_SIZE.1 * (percent - 10) / 100
+        } else {
+            MODEL_SIZE.1
+        };
+        let top = |picture: Pixels| {
+            image::imageops::crop_imm(&picture, 0, 0, MODEL_SIZE.0, rows).to_image()
+        };
+        let distance = distance(&top(ours), &top(pillows));
+        assert!(distance.mean <= 1.0, "{name}: {:.2}", distance.mean);
+    }
 }
 
 #[test]
 fn what_is_not_read_is_refused_by_name() {
     let unread = |path: &&PathBuf| REFUSED.contains(&&*name(path));
-    let pictures = pictures();
+    let pictures = whole();
     let refused: Vec<_> = pictures.iter().filter(unread).collect();
     assert_eq!(refused.len(), REFUSED.len());
     for path in refused {
         let file = std::fs::read(path).expect("readable");
-        let answer = decode::decode(&file, LIMITS, reading(Detail::Full));
+        let answer = decode::decode(&file, LIMITS, Reading::like_pillow(Detail::Full));
         let unsupported = matches!(answer, Err(PictureError::Unsupported(_)));
         assert!(unsupported, "{}: {answer:?}", name(path));
     }

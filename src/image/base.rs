@@ -117,7 +117,7 @@ fn span(start: f64, length: f64, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Alpha, Decode, Layout, Resize};
+    use crate::model::{Alpha, Colour, Decode, Layout, Resize, Truncated};
 
     fn input(fit: Fit) -> Input {
         Input {
@@ -129,6 +129,8 @@ mod tests {
             fit,
             decode: Decode::Full,
             alpha: Alpha::Drop,
+            colour: Colour::AsStored,
+            truncated: Truncated::Refuse,
             scale: 1.0,
             mean: [0.0; 3],
             std: [1.0; 3],

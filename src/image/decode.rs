@@ -12,8 +12,8 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 
 use super::limits::Cost;
 use super::photo::turning_copies;
-use super::{Photo, PictureError, PictureLimits, Reading, jpeg};
-use crate::model::Alpha;
+use super::{Photo, PictureError, PictureLimits, Reading, jpeg, partial, profile};
+use crate::model::{Alpha, Colour, Truncated};
 
 /// [`take`] for those who keep their file: of a copy.
 ///
@@ -30,20 +30,21 @@ pub fn decode(file: &[u8], limits: PictureLimits, reading: Reading) -> Result<Ph
 /// # Errors
 ///
 /// [`PictureError`]; nothing but the header has been read when the picture is too large.
-pub fn take(
-    file: Bytes,
-    limits: PictureLimits,
-    Reading { detail, alpha }: Reading,
-) -> Result<Photo, PictureError> {
+pub fn take(file: Bytes, limits: PictureLimits, reading: Reading) -> Result<Photo, PictureError> {
     if file.is_empty() {
         return Err(PictureError::Empty);
     }
+    let converts = reading.colour == Colour::Srgb;
     let mut reader = ImageReader::new(Cursor::new(&*file))
         .with_guessed_format()
         .map_err(|error| PictureError::Broken(error.to_string()))?;
     match reader.format() {
         None => return Err(PictureError::Unsupported(describe(&file))),
-        Some(ImageFormat::Jpeg) => return jpeg::decode(file, limits, detail),
+        Some(ImageFormat::Jpeg) => {
+            let profile = converts.then(|| jpeg::profile(&file)).flatten();
+            let photo = jpeg::decode(file, limits, reading)?;
+            return Ok(profile::in_srgb(photo, profile));
+        }
         Some(_) => {}
     }
     // What decoders take for themselves (metadata, intermediate rows, frames) is bounded by them, at
@@ -54,9 +55,15 @@ pub fn take(
     let mut decoder = reader.into_decoder().map_err(refusal)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     limits.check(cost(&decoder, orientation))?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    let profile = converts.then(|| decoder.icc_profile().ok().flatten());
+    let decoded = match reading.truncated {
+        Truncated::Refuse => DynamicImage::from_decoder(decoder),
+        Truncated::Accept => partial::decode(decoder),
+    };
+    let picture = decoded.map_err(refusal)?;
     let size = (picture.width().into(), picture.height().into());
-    Ok(Photo::upright(on(picture, alpha), size, orientation))
+    let photo = Photo::upright(on(picture, reading.alpha), size, orientation);
+    Ok(profile::in_srgb(photo, profile.flatten()))
 }
 
 /// What decoding at full size takes.
@@ -178,10 +185,7 @@ mod tests {
         file(width, height, ImageFormat::Png)
     }
 
-    const FULL: Reading = Reading {
-        detail: Detail::Full,
-        alpha: Alpha::Drop,
-    };
+    const FULL: Reading = Reading::like_pillow(Detail::Full);
 
     #[test]
     fn transparent_pixels_become_what_the_manifest_says() {

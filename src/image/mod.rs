@@ -7,6 +7,8 @@
 //! - [`decode`]: bytes to upright RGB pixels, within limits that are checked before decoding.
 //! - [`jpeg`]: the same for JPEG, no larger than needed.
 //! - [`limits`]: what a picture may cost.
+//! - [`profile`]: colours as a profile means them.
+//! - [`partial`]: files that end early.
 //! - [`photo`]: the result: pixels, and where in them the photo lies.
 //! - [`reading`]: what is wanted of a picture.
 //! - [`resize`]: pixels to another size, as Pillow does it.
@@ -21,7 +23,9 @@ pub mod decode;
 mod jpeg;
 pub mod limits;
 pub mod overlay;
+mod partial;
 mod photo;
+mod profile;
 mod reading;
 pub mod resize;
 pub mod tensor;

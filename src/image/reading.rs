@@ -1,7 +1,6 @@
 //! What is wanted of a picture: how large it must come out of decoding, and on which ground.
 
-use crate::model::Input;
-use crate::model::{Alpha, Decode};
+use crate::model::{Alpha, Colour, Decode, Input, Truncated};
 
 /// What is wanted of a picture.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +9,10 @@ pub struct Reading {
     pub detail: Detail,
     /// What becomes of transparent pixels.
     pub alpha: Alpha,
+    /// What becomes of its colour profile.
+    pub colour: Colour,
+    /// What becomes of a file that ends early.
+    pub truncated: Truncated,
 }
 
 impl Reading {
@@ -19,6 +22,20 @@ impl Reading {
         Reading {
             detail: Detail::of(input, overlay),
             alpha: input.alpha,
+            colour: input.colour,
+            truncated: input.truncated,
+        }
+    }
+
+    /// As Pillow's `convert("RGB")` does it: transparency and profile are dropped, and a file must
+    /// be whole.
+    #[must_use]
+    pub const fn like_pillow(detail: Detail) -> Self {
+        Reading {
+            detail,
+            alpha: Alpha::Drop,
+            colour: Colour::AsStored,
+            truncated: Truncated::Refuse,
         }
     }
 }

@@ -26,6 +26,12 @@ pub struct Input {
     /// What becomes of transparent pixels.
     #[serde(default)]
     pub alpha: Alpha,
+    /// What becomes of a colour profile.
+    #[serde(default)]
+    pub colour: Colour,
+    /// What becomes of a file that ends early.
+    #[serde(default)]
+    pub truncated: Truncated,
     /// `tensor = (pixel * scale - mean) / std`, with pixels in 0..255.
     #[serde(default = "one")]
     pub scale: f32,
@@ -103,4 +109,29 @@ pub enum Alpha {
     White,
     /// They lie over black.
     Black,
+}
+
+/// What becomes of the colour profile that comes with a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Colour {
+    /// It is left aside, as with Pillow's `convert`, and so as in most trainings. Photos of phones, in
+    /// Display P3, come out a little paler than they are.
+    #[default]
+    AsStored,
+    /// Pixels are converted to sRGB, for models whose training did so.
+    Srgb,
+}
+
+/// What becomes of a file that ends early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncated {
+    /// It is broken, and the caller is told.
+    #[default]
+    Refuse,
+    /// What is there counts, as with Pillow's `LOAD_TRUNCATED_IMAGES`: the rest of a PNG or BMP is
+    /// black, that of a JPEG stripes of its last colour (grey with Pillow). Such a JPEG is decoded in
+    /// full.
+    Accept,
 }

@@ -2,46 +2,66 @@
 
 Each picture NAME.EXT lies beside NAME.EXT.expected.png, which is Pillow's own way from the file to
 the model's size: `exif_transpose`, `convert("RGB")`, `resize` with Lanczos, every pixel decoded.
+Those in `profiles` are converted to sRGB first, and those in `cut` end early.
 tests/pillow.rs holds the daemon's way against it. The same versions write the same bytes.
 """
 
 import sys
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import bmps
+import cut
 import jpegs
 import numpy as np
 import pngs
+import profiles
 import tiffs
 import webs
-from PIL import Image, ImageOps
+from files import Written
+from PIL import Image, ImageFile, ImageOps
 
 # Neither square nor a divisor of anything: a picture that lies on its side shows.
 MODEL_SIZE = (150, 100)
 
+Conversion = Callable[[Image.Image], Image.Image]
+
 
 def main() -> None:
     """Writes every picture into the folder that was named."""
-    # Pillow advises against what `palettes()` is for.
+    # Pillow advises against what `pngs.palettes()` is for.
     warnings.filterwarnings("ignore", "Palette images with Transparency")
     out = Path(sys.argv[1])
-    out.mkdir(parents=True, exist_ok=True)
     for maker in (jpegs, pngs, tiffs, bmps, webs):
-        for name, file in maker.written():
-            (out / name).write_bytes(file)
-            expected(file).save(out / f"{name}.expected.png")
+        write(out, maker.written(), as_stored)
+    write(out / "profiles", profiles.written(), profiles.in_srgb)
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    write(out / "cut", cut.written(), as_stored)
 
 
-def expected(file: bytes) -> Image.Image:
+def write(out: Path, written: Written, convert: Conversion) -> None:
+    """Pictures and what is expected of them."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, file in written:
+        (out / name).write_bytes(file)
+        expected(file, convert).save(out / f"{name}.expected.png")
+
+
+def expected(file: bytes, convert: Conversion) -> Image.Image:
     """What Pillow gives a model."""
     with Image.open(BytesIO(file)) as picture:
         upright = ImageOps.exif_transpose(picture)
-        if upright.mode == "I;16":
-            # Pillow's own conversion cuts off at 255, which leaves a white picture.
-            upright = Image.fromarray((np.asarray(upright) // 257).astype(np.uint8))
-        return upright.convert("RGB").resize(MODEL_SIZE, Image.Resampling.LANCZOS)
+        return convert(upright).resize(MODEL_SIZE, Image.Resampling.LANCZOS)
+
+
+def as_stored(picture: Image.Image) -> Image.Image:
+    """The numbers in the file are the colours."""
+    if picture.mode == "I;16":
+        # Pillow's own conversion cuts off at 255, which leaves a white picture.
+        return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")
 
 
 if __name__ == "__main__":

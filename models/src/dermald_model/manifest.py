@@ -22,11 +22,17 @@ CHOICES = {
     "fit": ("stretch", "contain", "centre-crop"),
     "decode": ("scaled", "full"),
     "alpha": ("drop", "white", "black"),
+    "colour": ("as-stored", "srgb"),
+    "truncated": ("refuse", "accept"),
     "activation": ("softmax", "sigmoid", "none"),
     "score": ("softmax", "logit"),
     "method": ("gradcam", "hirescam"),
     "precision": ("float32", "float16", "int8"),
 }
+
+
+# Keys of [input] that bundles from before them do not have.
+_OPTIONAL = ("decode", "alpha", "colour", "truncated")
 
 
 class ManifestError(Refusal):
@@ -45,6 +51,8 @@ class Input:
     fit: str = "stretch"
     decode: str = "scaled"
     alpha: str = "drop"
+    colour: str = "as-stored"
+    truncated: str = "refuse"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -146,7 +154,7 @@ def _from_table(table: dict[str, Any]) -> Manifest:
     _expect_keys("", table, ("schema", *words, *parts, *optional))
     if table["schema"] != SCHEMA:
         raise ManifestError(f"schema is {table['schema']!r}; this program reads {SCHEMA}")
-    entry = {"decode": "scaled", "alpha": "drop", **table["input"]}
+    entry = {**{key: getattr(Input, key) for key in _OPTIONAL}, **table["input"]}
     _expect_keys("input.", entry, tuple(Input.__dataclass_fields__))
     for name in ("mean", "std"):
         entry[name] = tuple(float(value) for value in entry[name])

@@ -2,7 +2,8 @@
 //!
 //! One walk over the markers of the whole file finds its size, coding, orientation and number of
 //! scans, and whether it has an end. Decoders tell some of this too, but late (scans are counted by
-//! decoding them) or not at all (both of ours fill what is missing with grey and say nothing).
+//! decoding them) or not at all (both of ours read zeros where something is missing, which
+//! gives stripes, and say nothing).
 
 use image::metadata::Orientation;
 
@@ -28,6 +29,8 @@ pub(super) struct Header {
     pub(super) orientation: Orientation,
     /// Bytes of the file up to its end marker; some cameras append to it.
     pub(super) length: usize,
+    /// Whether there is an end marker; without one, `length` is where the last whole segment ends.
+    pub(super) whole: bool,
 }
 
 impl Header {
@@ -37,14 +40,33 @@ impl Header {
     ///
     /// [`PictureError`] for a file that ends early, a coding that we do not read and too many scans.
     pub(super) fn read(file: &[u8]) -> Result<Self, PictureError> {
+        let header = Self::read_what_is_there(file)?;
+        if header.whole {
+            Ok(header)
+        } else {
+            Err(PictureError::Broken(
+                "the file ends before the picture does".into(),
+            ))
+        }
+    }
+
+    /// Walks over `file`, which may end within or behind its first scan.
+    ///
+    /// # Errors
+    ///
+    /// As [`Header::read`], but for the end.
+    pub(super) fn read_what_is_there(file: &[u8]) -> Result<Self, PictureError> {
         let mut rest = file.get(2..).unwrap_or_default();
         let (mut frame, mut orientation, mut scans) = (None, None, 0);
         while let Some((marker, segment, behind)) = next_segment(rest) {
+            if behind.is_empty() && !marker::stands_alone(marker) {
+                break;
+            }
             rest = behind;
             match marker {
                 marker::END => {
                     let length = file.len() - rest.len();
-                    return finish(frame, orientation, scans, length);
+                    return finish(frame, orientation, scans, (length, true));
                 }
                 marker::EXIF if orientation.is_none() => {
                     orientation = segment
@@ -66,9 +88,7 @@ impl Header {
                 _ => {}
             }
         }
-        Err(PictureError::Broken(
-            "the file ends before the picture does".into(),
-        ))
+        finish(frame, orientation, scans, (file.len() - rest.len(), false))
     }
 
     /// Width and height of the colours, which most files store at half of the brightness's.
@@ -97,10 +117,11 @@ impl Header {
     }
 }
 
-mod marker {
-    pub(super) const END: u8 = 0xd9;
-    pub(super) const SCAN: u8 = 0xda;
+pub(super) mod marker {
+    pub(in super::super) const END: u8 = 0xd9;
+    pub(in super::super) const SCAN: u8 = 0xda;
     pub(super) const EXIF: u8 = 0xe1;
+    pub(in super::super) const PROFILE: u8 = 0xe2;
 
     /// Frame headers; C4, C8 and CC are tables and an extension.
     pub(super) fn is_frame(marker: u8) -> bool {
@@ -115,7 +136,7 @@ mod marker {
 
 /// The next marker, its segment and what follows; bytes before it are skipped, as libjpeg does.
 /// `None` at the end of the file. A segment that is cut off is as long as it is.
-fn next_segment(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn next_segment(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let start = bytes.iter().position(|byte| *byte == 0xff)?;
     let fill = bytes[start..].iter().take_while(|byte| **byte == 0xff);
     let at = start + fill.count();
@@ -195,7 +216,7 @@ fn finish(
     frame: Option<Frame>,
     orientation: Option<Orientation>,
     scans: u32,
-    length: usize,
+    (length, whole): (usize, bool),
 ) -> Result<Header, PictureError> {
     let Some(frame) = frame.filter(|_| scans > 0) else {
         return Err(PictureError::Broken("there is no picture in it".into()));
@@ -215,6 +236,7 @@ fn finish(
         keeps_coefficients: frame.progressive || scans > 1,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         length,
+        whole,
     })
 }
 

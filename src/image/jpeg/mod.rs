@@ -57,6 +57,7 @@
 //! does not decode at full size here, apart from CMYK.
 
 mod header;
+mod profile;
 mod upload;
 
 use std::io::Cursor;
@@ -65,11 +66,13 @@ use bytes::Bytes;
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader};
 use jpeg_decoder::{Decoder, Error, PixelFormat};
 
-use self::header::Header;
+use self::header::{Header, marker};
+pub(super) use self::profile::read as profile;
 use self::upload::Upload;
 use super::limits::Cost;
 use super::photo::{turned, turning_copies};
-use super::{Detail, Photo, PictureError, PictureLimits, Pixels, decode};
+use super::{Detail, Photo, PictureError, PictureLimits, Pixels, Reading, decode};
+use crate::model::Truncated;
 
 /// Least side of what `zune-jpeg` gets, in pixels: two blocks of colours.
 const NARROW: u32 = 16;
@@ -86,11 +89,20 @@ const FAITHFUL: [u32; 3] = [4, 2, 1];
 pub(super) fn decode(
     mut file: Bytes,
     limits: PictureLimits,
-    detail: Detail,
+    reading: Reading,
 ) -> Result<Photo, PictureError> {
-    let header = Header::read(&file)?;
+    let header = match reading.truncated {
+        Truncated::Refuse => Header::read(&file)?,
+        Truncated::Accept => Header::read_what_is_there(&file)?,
+    };
     file.truncate(header.length);
-    let scale = scale(&header, limits, detail);
+    // zune-jpeg forgives a restart marker that is missing, and jpeg-decoder does not.
+    let scale = if header.whole {
+        scale(&header, limits, reading.detail)
+    } else {
+        file = [&*file, &[0xff, marker::END]].concat().into();
+        1
+    };
     limits.check(cost(&header, scale))?;
     let picture = if decodes_with_zune(&header, scale) {
         ImageReader::with_format(Cursor::new(file), ImageFormat::Jpeg)
@@ -273,7 +285,8 @@ mod tests {
 
     /// The error's text for a file that is refused before it is decoded.
     fn refused(file: &[u8], detail: Detail) -> String {
-        let error = decode(file.to_vec().into(), LIMITS, detail).expect_err("refused");
+        let error = decode(file.to_vec().into(), LIMITS, Reading::like_pillow(detail))
+            .expect_err("refused");
         assert!(matches!(error, PictureError::TooLarge { .. }), "{error}");
         error.to_string()
     }
@@ -283,7 +296,7 @@ mod tests {
         let detail = enough(600, 600, 0);
         let baseline = jpeg_of(BASELINE, (8000, 6000), 1);
         // There is nothing in it: what counts is that it was tried.
-        let tried = decode(baseline.into(), LIMITS, detail);
+        let tried = decode(baseline.into(), LIMITS, Reading::like_pillow(detail));
         assert!(matches!(tried, Err(PictureError::Broken(_))), "{tried:?}");
         let message = refused(&jpeg_of(PROGRESSIVE, (8000, 6000), 10), detail);
         assert!(message.contains("8000 x 6000"), "{message}");
@@ -292,7 +305,7 @@ mod tests {
         let smaller = decode(
             jpeg_of(PROGRESSIVE, (6000, 4000), 10).into(),
             LIMITS,
-            detail,
+            Reading::like_pillow(detail),
         );
         assert!(
             matches!(smaller, Err(PictureError::Broken(_))),
@@ -310,7 +323,12 @@ mod tests {
 
     #[test]
     fn arithmetic_coding_is_named() {
-        let error = decode(arithmetic().into(), LIMITS, Detail::Full).expect_err("refused");
+        let error = decode(
+            arithmetic().into(),
+            LIMITS,
+            Reading::like_pillow(Detail::Full),
+        )
+        .expect_err("refused");
         assert!(error.to_string().contains("arithmetic coding"), "{error}");
     }
 
