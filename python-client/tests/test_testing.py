@@ -49,6 +49,7 @@ def test_answer_is_what_was_told() -> None:
     assert answer.overlay is not None
     with Image.open(io.BytesIO(answer.overlay.data)) as picture:
         assert picture.size == (answer.overlay.width, answer.overlay.height) == (32, 32)
+        assert picture.mode == "RGBA"
     (asked,) = daemon.asked
     assert (asked.picture, asked.top_k, asked.language) == (PHOTO, 1, "vi")
     assert asked.explain == dermald.RenderOverlay()
@@ -179,6 +180,7 @@ def test_django_is_led_to_it() -> None:
         (Nonsense(), 502, "could not be classified"),
         (Refusal("internal"), 502, "could not be classified"),
         (Refusal("model_invalid"), 502, "could not be classified"),
+        (Refusal("picture_failed"), 502, "cannot be read as a photo"),
         (Hang(), 504, "took too long"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, (int, str)) else None,

@@ -58,4 +58,7 @@ def problem_of(error: DermaldError) -> Problem:
     """What a visitor needs to know of an error."""
     if error.code in ("picture_too_large", "frame_too_large"):
         return TOO_LARGE
+    if error.code == "picture_failed":
+        # The daemon's fault, but another photo helps.
+        return PICTURE
     return next(problem for kind, problem in _BY_KIND if isinstance(error, kind))

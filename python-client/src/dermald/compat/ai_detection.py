@@ -19,7 +19,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, TypedDict
 
 from .._environment import gradcam_enabled
-from .._png import plain_square, with_alpha
+from .._png import plain_square
 from .._results import Model, Prediction
 from ._class_names import class_names
 from ._daemon import BadPhoto, SkinPredictionError, model_facts, model_of, predict
@@ -117,4 +117,4 @@ def _heatmap(answer: Prediction) -> str | None:
     if answer.overlay is None:
         _log.warning("no Grad-CAM: %s", answer.explanation or "the daemon sent none")
         return None
-    return b64encode(with_alpha(answer.overlay.data)).decode("ascii")
+    return b64encode(answer.overlay.data).decode("ascii")

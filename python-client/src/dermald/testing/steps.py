@@ -18,6 +18,7 @@ _CODES: dict[str, tuple[str, bool]] = {
     "picture_unsupported": ("caller", False),
     "picture_broken": ("caller", False),
     "picture_too_large": ("caller", False),
+    "picture_failed": ("daemon", False),
     "busy": ("daemon", True),
     "deadline_exceeded": ("daemon", False),
     "going_away": ("daemon", True),
