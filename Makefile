@@ -40,7 +40,7 @@ test: setup lint deny test-rust test-python ## Everything that a change must pas
 	@echo "all checks passed"
 
 .PHONY: proof
-proof: setup ## The long forms: release build, many pictures and requests, training's own tests
+proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures and requests, training's own tests
 	TEST_RENEWALS=50 TEST_RENEWAL_REQUESTS=10000 TEST_RENEWAL_CROSSINGS=20 cargo test --locked --release
 	TEST_LEAKS=2000 cargo test --locked --test rehearsed -- --nocapture
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
@@ -48,6 +48,8 @@ proof: setup ## The long forms: release build, many pictures and requests, train
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_PICTURES=2000 \
 		$(BIN)/python -m pytest -q -s tests/python
+	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_LONG=1 \
+		$(BIN)/python -m pytest -q -s tests/python/test_pictures.py
 	TEST_PARITY_PICTURES=50 TEST_LONG=1 \
 		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
 	$(MAKE) newer

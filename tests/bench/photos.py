@@ -4,8 +4,8 @@
 
 Needs `cargo build --release`, the package dermald and Pillow. Baseline JPEGs of 12 and 48
 megapixels go through a daemon, and through Pillow in a process of its own: every pixel decoded,
-and with `draft`. OpenCV's reduced reading takes part when opencv-python-headless is installed;
-nothing else here needs it. All take turns, round after round.
+and with `draft`. OpenCV's reduced reading takes part when opencv-python-headless is installed
+(`make setup` does). All take turns, round after round.
 
 Memory is anonymous memory (RssAnon and RssShmem), sampled every half millisecond, at its highest
 above what it was before the photo came. The daemon's holds the file, which reaches it through a
