@@ -73,6 +73,12 @@ def test_bad_photos_are_told_in_the_sites_language(site: FirstSite) -> None:
     assert len(site.rows()) == stored
 
 
+def test_upload_of_a_hundred_megabytes_is_told(site: FirstSite) -> None:
+    status, body = site.upload_file(b"\xff\xd8\xff" + bytes(100 * 2**20))
+    assert status == 400
+    assert "quá lớn" in json.loads(body)["error"]
+
+
 def test_worker_stays_small(site: FirstSite, photo: Path) -> None:
     for _ in range(10):
         site.upload_file(photo.read_bytes())
