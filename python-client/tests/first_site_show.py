@@ -51,7 +51,8 @@ class Played:
 
 def main() -> int:
     said = arguments()
-    photos = [as_jpeg(path) for path in sorted(said.photos.glob("*.png"))[: said.count]]
+    chosen = sorted(said.photos.glob("*.png"))[: said.count]
+    photos = [as_jpeg(path, said.width) for path in chosen]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         before = play_before(folder, said, photos)
@@ -179,11 +180,11 @@ def picture_of(row: Row) -> Image.Image:
     return Image.open(io.BytesIO(b64decode(row.heatmap, validate=True)))
 
 
-def as_jpeg(path: Path) -> bytes:
+def as_jpeg(path: Path, width: int) -> bytes:
     """As a phone might send it: larger than the model's input, so that decoding can scale."""
     out = io.BytesIO()
     with Image.open(path) as picture:
-        large = picture.convert("RGB").resize((1600, 1200), Image.Resampling.BICUBIC)
+        large = picture.convert("RGB").resize((width, width * 3 // 4), Image.Resampling.BICUBIC)
     large.save(out, "JPEG", quality=90)
     return out.getvalue()
 
@@ -206,6 +207,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=lambda text: Path(text).absolute(), required=True)
     parser.add_argument("--photos", type=Path, default=ROOT / "build" / "reference" / "photos")
     parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--width", type=int, default=4000, help="of the photos, 4:3")
     parser.add_argument("--judge", action="store_true", help="fail when they do not agree")
     parser.add_argument("--html", type=Path, help="write the overlays beside each other")
     return parser.parse_args()
