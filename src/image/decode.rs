@@ -4,16 +4,19 @@
 //! before a pixel is decoded: `image` does not enforce `max_alloc` when a `DynamicImage` is made
 //! from a decoder, so the checks here are the ones that count.
 
-use std::io::Cursor;
-
 use bytes::Bytes;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::limits::Cost;
 use super::photo::turning_copies;
-use super::{Photo, PictureError, PictureLimits, Reading, jpeg, partial, profile};
+use super::watched::Watched;
+use super::{Photo, PictureError, PictureLimits, Reading, jpeg, partial, profile, tiff, webp};
 use crate::model::{Alpha, Colour, Truncated};
+
+/// What a PNG's texts and colour profile may take, unpacked, and its rows while they are. They are
+/// held beside the pixels, and a thousandth of it in the file is enough.
+const PNG_METADATA: u64 = 8 << 20;
 
 /// [`take`] for those who keep their file: of a copy.
 ///
@@ -35,26 +38,37 @@ pub fn take(file: Bytes, limits: PictureLimits, reading: Reading) -> Result<Phot
         return Err(PictureError::Empty);
     }
     let converts = reading.colour == Colour::Srgb;
-    let mut reader = ImageReader::new(Cursor::new(&*file))
+    let mut reader = ImageReader::new(Watched::new(&file, limits.bytes))
         .with_guessed_format()
         .map_err(|error| PictureError::Broken(error.to_string()))?;
-    match reader.format() {
+    let format = reader.format();
+    match format {
         None => return Err(PictureError::Unsupported(describe(&file))),
         Some(ImageFormat::Jpeg) => {
             let profile = converts.then(|| jpeg::profile(&file)).flatten();
             let photo = jpeg::decode(file, limits, reading)?;
             return Ok(profile::in_srgb(photo, profile));
         }
+        Some(ImageFormat::Tiff) => tiff::check(&file)?,
+        Some(ImageFormat::WebP) => webp::check(&file)?,
         Some(_) => {}
     }
     // What decoders take for themselves (metadata, intermediate rows, frames) is bounded by them, at
     // 512 MiB unless they are told.
     let mut allowed = Limits::default();
-    allowed.max_alloc = Some(limits.bytes);
+    allowed.max_alloc = Some(match format {
+        Some(ImageFormat::Png) => limits.bytes.min(PNG_METADATA),
+        _ => limits.bytes,
+    });
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(refusal)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    limits.check(cost(&decoder, orientation))?;
+    let beside = match format {
+        Some(ImageFormat::Tiff) => tiff::bytes_beside(&decoder),
+        Some(ImageFormat::WebP) => webp::bytes_beside(&file, decoder.dimensions()),
+        _ => 0,
+    };
+    limits.check(cost(&decoder, orientation, beside))?;
     let profile = converts.then(|| decoder.icc_profile().ok().flatten());
     let decoded = match reading.truncated {
         Truncated::Refuse => DynamicImage::from_decoder(decoder),
@@ -66,8 +80,8 @@ pub fn take(file: Bytes, limits: PictureLimits, reading: Reading) -> Result<Phot
     Ok(profile::in_srgb(photo, profile.flatten()))
 }
 
-/// What decoding at full size takes.
-fn cost(decoder: &impl ImageDecoder, orientation: Orientation) -> Cost {
+/// What decoding at full size takes when the decoder holds so many bytes `beside` its result.
+fn cost(decoder: &impl ImageDecoder, orientation: Orientation, beside: u64) -> Cost {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     // Sides of a TIFF have 32 bits each: four bytes for each pixel may be more than a u64 counts.
@@ -80,7 +94,9 @@ fn cost(decoder: &impl ImageDecoder, orientation: Orientation) -> Cost {
         _ => (0, of_each(3)),
     };
     // What was converted is gone before it is turned.
-    let bytes = (decoder.total_bytes().max(least).saturating_add(converted))
+    let total = decoder.total_bytes();
+    let bytes = (total.max(least).saturating_add(converted))
+        .max(total.saturating_add(beside))
         .max(of_each(3 * (1 + turning_copies(orientation))));
     Cost {
         width,
@@ -119,8 +135,18 @@ fn blend(above: u8, below: u8, opacity: u8) -> u8 {
 
 pub(super) fn refusal(error: ImageError) -> PictureError {
     match error {
-        ImageError::Unsupported(error) => PictureError::Unsupported(error.to_string()),
-        error => PictureError::Broken(error.to_string()),
+        ImageError::Unsupported(error) => PictureError::Unsupported(shortened(&error)),
+        error => PictureError::Broken(shortened(&error)),
+    }
+}
+
+/// A decoder's words, as long as a sentence may be: one tells 100,000 bit depths, another what it read.
+fn shortened(error: &impl ToString) -> String {
+    const LONGEST: usize = 300;
+    let words = error.to_string();
+    match words.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} ...", &words[..end]),
+        None => words,
     }
 }
 
@@ -161,6 +187,8 @@ fn describe(file: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use image::RgbImage;
 
     use super::super::Detail;

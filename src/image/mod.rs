@@ -6,6 +6,8 @@
 //!
 //! - [`decode`]: bytes to upright RGB pixels, within limits that are checked before decoding.
 //! - [`jpeg`]: the same for JPEG, no larger than needed.
+//! - [`watched`]: a file that is not read on when that takes too much memory.
+//! - [`tiff`], [`webp`]: what is looked at in such a file before its decoder does.
 //! - [`limits`]: what a picture may cost.
 //! - [`profile`]: colours as a profile means them.
 //! - [`partial`]: files that end early.
@@ -29,6 +31,9 @@ mod profile;
 mod reading;
 pub mod resize;
 pub mod tensor;
+mod tiff;
+mod watched;
+mod webp;
 
 pub use base::Base;
 pub use colour::ColourMap;
