@@ -11,6 +11,7 @@ DENY := target/tools/bin/cargo-deny
 OLD_RUNTIME := target/old-onnxruntime/libonnxruntime.so
 BUNDLES := target/test-bundles/.made
 PICTURES := target/test-pictures/.made
+SEEDS := target/fuzz-seeds/.made
 # The model tooling has an environment of its own: TensorFlow is large, and no site needs it.
 MODELS := .venv-models
 MODELS_BIN := $(MODELS)/bin
@@ -41,8 +42,10 @@ test: setup lint deny test-rust test-python ## Everything that a change must pas
 
 .PHONY: proof
 proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures and requests, training's own tests
-	TEST_RENEWALS=50 TEST_RENEWAL_REQUESTS=10000 TEST_RENEWAL_CROSSINGS=20 cargo test --locked --release
+	TEST_RENEWALS=50 TEST_RENEWAL_REQUESTS=10000 TEST_RENEWAL_CROSSINGS=20 TEST_MUTATIONS=100000 \
+		cargo test --locked --release
 	TEST_LEAKS=2000 cargo test --locked --test rehearsed -- --nocapture
+	$(MAKE) fuzz
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
 		TEST_RENEWAL_UPLOADS=200 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
@@ -80,6 +83,28 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 		--models-python $(MODELS_BIN)/python --keras $(REFERENCE)/dermatology.keras \
 		--bundle $(REFERENCE)/bundle
 
+# libFuzzer by its own crate and the compiler's flags, which stable has: no cargo-fuzz and no nightly.
+# The flags are those of `cargo fuzz --sanitizer none`; `--cfg fuzzing` makes decoders skip checksums.
+# The lock is copied so that what is fuzzed is what is shipped.
+RUNS ?= 1000000
+FUZZ_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZERS := target/fuzz/$(FUZZ_TARGET)/release
+.PHONY: fuzz
+fuzz: $(SEEDS) ## A million executions of each fuzz target; RUNS=1000 for fewer; needs a C++ compiler
+	cp Cargo.lock tests/fuzz/Cargo.lock
+	RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+		-Cllvm-args=-sanitizer-coverage-trace-compares \
+		-Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+		-Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1" \
+		cargo build --release --manifest-path tests/fuzz/Cargo.toml --target $(FUZZ_TARGET) \
+		--target-dir target/fuzz
+	mkdir -p target/fuzz/corpus/picture target/fuzz/corpus/frame
+	$(FUZZERS)/frame -runs=$(RUNS) -max_len=4096 -timeout=3 -print_final_stats=1 \
+		-artifact_prefix=target/fuzz/frame- target/fuzz/corpus/frame tests/vectors
+	$(FUZZERS)/picture -runs=$(RUNS) -max_len=16384 -timeout=3 -rss_limit_mb=512 -print_final_stats=1 \
+		-artifact_prefix=target/fuzz/picture- target/fuzz/corpus/picture target/fuzz-seeds \
+		tests/fuzz/regressions/picture
+
 .PHONY: box
 box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) ## A free web service as a box: 512 MB, 0.1 CPU; ours and TensorFlow in it; needs root
 	cargo build --release --locked
@@ -91,7 +116,7 @@ soak: $(VENV)/.made ## 20,000 mixed requests: does the memory grow? ARGS="--minu
 	$(BIN)/python tests/bench/soak.py --daemon target/release/dermald $(ARGS)
 
 .PHONY: setup
-setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(PICTURES) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
+setup: $(VENV)/.made $(MODELS)/.made $(BUNDLES) $(PICTURES) $(SEEDS) $(OLD_RUNTIME) $(DENY) system ## Install what the tests need, in ignored folders
 	@command -v perl >/dev/null || { echo "perl is needed for tests/clients (Debian: apt-get install perl)"; exit 1; }
 
 # What PyPI has only with a graphics card's libraries: PyTorch for processors alone. And Redis, which
@@ -154,6 +179,11 @@ $(PICTURES): $(wildcard tests/pictures/*.py) $(VENV)/.made
 	$(BIN)/python tests/pictures/make.py target/test-pictures
 	touch $@
 
+$(SEEDS): tests/fuzz/seeds.py $(VENV)/.made
+	rm -rf target/fuzz-seeds
+	$(BIN)/python tests/fuzz/seeds.py target/fuzz-seeds
+	touch $@
+
 # An ONNX Runtime that is too old, to be refused: only its library, out of its wheel.
 $(OLD_RUNTIME): $(VENV)/.made
 	mkdir -p $(@D)
@@ -176,12 +206,12 @@ lint: $(VENV)/.made $(MODELS)/.made
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
 	cd models && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check .
-	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/pictures tests/python tests/bench
-	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/pictures tests/python tests/bench
+	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench
+	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench
 	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
-	for folder in bundles pictures python bench vectors; do \
+	for folder in bundles fuzz pictures python bench vectors; do \
 		MYPYPATH=models/src:python-client/src:python-client/example $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
 

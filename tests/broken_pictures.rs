@@ -1,10 +1,14 @@
 //! Good JPEGs with bytes changed or cut off: each is an error or a picture, within time and limits.
 
+#[path = "fuzz/src/mutation.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with tests/fuzzed.rs")]
+mod mutation;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use dermald::image::{Detail, PictureLimits, Reading, decode};
+use mutation::Numbers;
 
 const LIMITS: PictureLimits = PictureLimits {
     pixels: 65_000_000,
@@ -16,18 +20,6 @@ const SCALED: Detail = Detail::Enough {
     longest_side: 0,
 };
 
-/// Numbers that are the same in every run (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end as u64).expect("below a usize")
-    }
-}
-
 fn picture(name: &str) -> Vec<u8> {
     let path = support::root().join("target/test-pictures").join(name);
     std::fs::read(&path).unwrap_or_else(|_| panic!("{name} is missing: run `make setup`"))
@@ -35,7 +27,7 @@ fn picture(name: &str) -> Vec<u8> {
 
 #[test]
 fn changed_bytes_make_an_error_or_a_picture() {
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut numbers = Numbers::new(0x9e37_79b9_7f4a_7c15);
     let names = [
         "baseline-420-700.jpg",
         "progressive-420-700.jpg",
@@ -65,18 +57,6 @@ fn changed_bytes_make_an_error_or_a_picture() {
                 let took = started.elapsed();
                 assert!(took < Duration::from_secs(3), "{name} {round}: {took:?}");
             }
-        }
-    }
-}
-
-/// What fuzzing found once is found no more.
-#[test]
-fn regressions_make_an_error_or_a_picture() {
-    let folder = support::root().join("tests/fuzz/regressions");
-    for entry in std::fs::read_dir(folder).expect("the folder") {
-        let file = std::fs::read(entry.expect("an entry").path()).expect("read");
-        for detail in [SCALED, Detail::Full] {
-            let _ = decode::decode(&file, LIMITS, Reading::like_pillow(detail));
         }
     }
 }
