@@ -29,6 +29,28 @@ fn overlay(format: Format, longest_side: u32) -> Explain {
 }
 
 #[test]
+fn photo_under_the_heatmap_comes_along_when_it_is_wanted() {
+    let daemon = Daemon::start("nchw", &[]);
+    let mut client = daemon.connect();
+    let extensions = dermald::wire::Extensions::default().with("photo", Some(Vec::new()));
+    let asked = |id, extensions| Predict {
+        explain: overlay(Format::Png, 32),
+        extensions,
+        ..predict(id, png([250, 10, 20]))
+    };
+    let told = client.predict(asked(1, extensions));
+    let photo = told.extensions.get("photo").expect("it was wanted");
+    let photo = image::load_from_memory_with_format(photo, image::ImageFormat::Jpeg);
+    let photo = photo.expect("a JPEG").into_rgb8();
+    let overlay = told.overlay.expect("it was wanted");
+    assert_eq!(photo.dimensions(), (overlay.width, overlay.height));
+    let [red, green, blue] = photo.get_pixel(5, 5).0;
+    assert!(red > 240 && green < 20 && blue < 30, "{red} {green} {blue}");
+    let told = client.predict(asked(2, dermald::wire::Extensions::default()));
+    assert!(told.extensions.get("photo").is_none());
+}
+
+#[test]
 fn heatmap_is_hottest_where_the_picture_is_brightest() {
     let daemon = Daemon::start("nchw", &[]);
     let mut connection = daemon.connect();

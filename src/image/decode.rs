@@ -62,10 +62,6 @@ pub fn take(file: Bytes, limits: PictureLimits, reading: Reading) -> Result<Phot
     });
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(refusal)?;
-    if let (0, _) | (_, 0) = decoder.dimensions() {
-        // A GIF may say so, and its decoder makes a picture of it.
-        return Err(PictureError::Broken("it has no pixels".into()));
-    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let beside = match format {
         Some(ImageFormat::Tiff) => tiff::bytes_beside(&decoder),

@@ -47,7 +47,7 @@ impl PictureLimits {
 }
 
 /// Why a file is no picture that we classify. Always the caller's fault.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum PictureError {
     /// No bytes at all.
     #[error("the picture is empty: 0 bytes")]

@@ -22,7 +22,7 @@ pub enum Format {
 }
 
 /// How an overlay is to look.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OverlayForm {
     /// File format.
     pub format: Format,
@@ -32,6 +32,8 @@ pub struct OverlayForm {
     pub colour_map: ColourMap,
     /// 0 shows the photo only, 1 the heatmap only.
     pub alpha: f32,
+    /// Whether the photo is wanted as well, as it lies under the heatmap.
+    pub with_photo: bool,
 }
 
 /// Grad-CAM at the resolution of its target layer.
@@ -56,6 +58,8 @@ pub struct Overlay {
     pub height: u32,
     /// The file.
     pub file: Vec<u8>,
+    /// The photo without the heatmap, upright and at the same size, as JPEG; when it was wanted.
+    pub photo: Option<Vec<u8>>,
 }
 
 /// Blends `heatmap`, smoothly enlarged, over `base` and encodes the result.
@@ -69,6 +73,7 @@ pub fn render(base: Base, heatmap: &Heatmap, form: OverlayForm) -> Result<Overla
         shown,
         covered,
     } = base;
+    let photo = form.with_photo.then(|| jpeg(&pixels)).transpose()?;
     let levels = enlarged(heatmap, form, shown, (covered.width, covered.height));
     let shades = shades(&form.colour_map.table(), form.alpha);
     let mut place = levels.pixels().iter();
@@ -85,6 +90,7 @@ pub fn render(base: Base, heatmap: &Heatmap, form: OverlayForm) -> Result<Overla
         width,
         height,
         file: encode(pixels, form)?,
+        photo,
     })
 }
 
@@ -179,10 +185,18 @@ fn encode(pixels: Pixels, form: OverlayForm) -> Result<Vec<u8>, String> {
             CompressionType::Fast,
             FilterType::Adaptive,
         )),
-        Format::Jpeg => picture.write_with_encoder(JpegEncoder::new_with_quality(&mut file, 85)),
+        Format::Jpeg => return jpeg(picture.as_rgb8().expect("it was made of RGB")),
         Format::WebP => picture.write_with_encoder(WebPEncoder::new_lossless(&mut file)),
     }
     .map_err(|error| error.to_string())?;
+    Ok(file)
+}
+
+fn jpeg(pixels: &Pixels) -> Result<Vec<u8>, String> {
+    let mut file = Vec::new();
+    pixels
+        .write_with_encoder(JpegEncoder::new_with_quality(&mut file, 85))
+        .map_err(|error| error.to_string())?;
     Ok(file)
 }
 
@@ -197,6 +211,7 @@ mod tests {
             longest_side,
             colour_map: ColourMap::Jet,
             alpha,
+            with_photo: false,
         }
     }
 

@@ -58,7 +58,8 @@ pub(super) fn task(
             "target is {target}, the model's classes are 0 to {last}"
         )));
     }
-    let explain = explain(&request.explain).map_err(invalid)?;
+    let with_photo = request.extensions.get("photo").is_some();
+    let explain = explain(&request.explain, with_photo).map_err(invalid)?;
     let asked = Duration::from_millis(request.deadline_ms.into());
     let deadline = if asked.is_zero() {
         longest
@@ -90,7 +91,7 @@ pub(super) fn task(
     Ok((task, wanted))
 }
 
-fn explain(explain: &message::Explain) -> Result<Explain, String> {
+fn explain(explain: &message::Explain, with_photo: bool) -> Result<Explain, String> {
     let form = match explain {
         message::Explain::None => return Ok(Explain::None),
         message::Explain::Values => return Ok(Explain::Values),
@@ -120,6 +121,7 @@ fn explain(explain: &message::Explain) -> Result<Explain, String> {
             ColourMap::Magma => image::ColourMap::Magma,
         },
         alpha: form.alpha,
+        with_photo,
     }))
 }
 
@@ -128,6 +130,11 @@ pub(super) fn prediction(answer: Answer, wanted: &Wanted, bundle: &Bundle) -> me
     let manifest = &bundle.manifest;
     let language = wanted.language.as_deref();
     let notice = manifest.notice(language).map(ToOwned::to_owned);
+    let mut answer = answer;
+    let photo = answer
+        .overlay
+        .as_mut()
+        .and_then(|overlay| overlay.photo.take());
     message::Prediction {
         id: wanted.id,
         model: message::ModelName {
@@ -160,7 +167,8 @@ pub(super) fn prediction(answer: Answer, wanted: &Wanted, bundle: &Bundle) -> me
         timings: timings(&answer.timings),
         extensions: Extensions::default()
             .with("notice", notice)
-            .with("explanation", answer.unexplained),
+            .with("explanation", answer.unexplained)
+            .with("photo", photo),
     }
 }
 

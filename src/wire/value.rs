@@ -128,11 +128,11 @@ impl Extensions {
             .map(|(_, value)| &value.0)
     }
 
-    /// Adds UTF-8 `value` under `key`, when there is one.
+    /// Adds `value`, UTF-8 text or other bytes, under `key`, when there is one.
     #[must_use]
-    pub fn with(mut self, key: &str, value: Option<String>) -> Self {
+    pub fn with(mut self, key: &str, value: Option<impl Into<Bytes>>) -> Self {
         self.0
-            .extend(value.map(|text| (Text::from(key), Blob(Bytes::from(text)))));
+            .extend(value.map(|value| (Text::from(key), Blob(value.into()))));
         self
     }
 }

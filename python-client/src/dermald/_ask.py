@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._deadline import Deadline
     from ._dialogue import MakeRequest
     from ._picture import Image
+    from ._wire.values import Extensions
 
 # What the model draws when a caller asks for an overlay and says nothing more.
 PLAIN_OVERLAY = RenderOverlay()
@@ -55,6 +56,10 @@ class PredictOptions:
             f"explain is {self.explain!r}; it is None, 'values', 'overlay' or a RenderOverlay"
         )
 
+    def extensions(self) -> Extensions:
+        wants_photo = isinstance(self.explain, RenderOverlay) and self.explain.photo
+        return (("photo", b""),) if wants_photo else ()
+
 
 def make_predict(image: Image, options: PredictOptions, deadline: Deadline) -> MakeRequest:
     """A request that can be made again for each attempt; the picture is read at the first."""
@@ -71,6 +76,7 @@ def make_predict(image: Image, options: PredictOptions, deadline: Deadline) -> M
             priority=options.priority,
             language=options.language,
             traceparent=options.traceparent,
+            extensions=options.extensions(),
         )
 
     return make
@@ -101,6 +107,7 @@ def read_prediction(answer: replies.Answer) -> Prediction:
         timings=answer.timings,
         notice=_text(said.get("notice")),
         explanation=_text(said.get("explanation")),
+        photo=said.get("photo"),
     )
 
 

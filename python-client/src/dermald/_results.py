@@ -23,6 +23,8 @@ class RenderOverlay:
         ratio.
     colour_map: "jet", "turbo", "viridis", "inferno" or "magma".
     alpha: from 0 (photo only) to 1 (heatmap only).
+    photo: whether the photo is wanted as well, as it lies under the heatmap: upright, at the same
+        size, as JPEG and without metadata. A page then need not send a large upload back.
 
     Raises `ValueError` for anything else.
     """
@@ -31,6 +33,7 @@ class RenderOverlay:
     longest_side: int = 0
     colour_map: str = "jet"
     alpha: float = 0.4
+    photo: bool = False
 
     def __post_init__(self) -> None:
         _one_of("format", self.format, FORMATS)
@@ -126,6 +129,7 @@ class Prediction:
     heatmap: with `explain="values"`. overlay: with `explain="overlay"` or a `RenderOverlay`.
     notice: what the model's maker wants shown with every answer.
     explanation: why the explanation that was asked for is missing.
+    photo: with a `RenderOverlay` that asks for it: what lies under the heatmap, as JPEG.
     """
 
     labels: tuple[Label, ...]
@@ -136,14 +140,15 @@ class Prediction:
     timings: Timings
     notice: str | None
     explanation: str | None
+    photo: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """Whether the daemon can predict.
 
-    state: "ready" (the model is loaded, or will be at the first request), "starting", "failed" or
-    "stopping". message: why.
+    state: "ready" (the model is loaded, or will be at the first request), "starting", "renewing" (it
+    starts afresh; requests wait a moment), "failed" or "stopping". message: why.
     """
 
     state: str

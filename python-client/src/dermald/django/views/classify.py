@@ -19,6 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from ..._errors import Busy, DeadlineExceeded, DermaldError, GoingAway, PictureError, Unreachable
+from ..._results import RenderOverlay
 from ..._visitors import problem_of
 from ..conf import daemon_settings
 from ..forms import PhotoField
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dermald")
 _TEMPLATE = "dermald/classify.html"
+# Upright and as wide as a page shows it, and the photo of the same size beside it.
+_PAGE_OVERLAY = RenderOverlay(format="jpeg", longest_side=800, photo=True)
 _METHODS = ["GET", "HEAD", "POST"]
 _STATUSES: tuple[tuple[type[DermaldError], HTTPStatus], ...] = (
     (PictureError, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -61,7 +64,7 @@ def classify(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _refused_form(request, form)
     try:
-        prediction = predict(form.cleaned_data["image"], **_options())
+        prediction = predict(form.cleaned_data["image"], **_options(request))
     except DermaldError as error:
         return _refusal(request, error)
     if _wants_json(request):
@@ -80,7 +83,7 @@ async def aclassify(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _refused_form(request, form)
     try:
-        prediction = await apredict(form.cleaned_data["image"], **_options())
+        prediction = await apredict(form.cleaned_data["image"], **_options(request))
     except DermaldError as error:
         return _refusal(request, error)
     if _wants_json(request):
@@ -88,10 +91,13 @@ async def aclassify(request: HttpRequest) -> HttpResponse:
     return render(request, _TEMPLATE, as_page(form.cleaned_data["image"], prediction))
 
 
-def _options() -> Options:
+def _options(request: HttpRequest) -> Options:
     daemon = daemon_settings()
+    explain = daemon.explain
+    if explain == "overlay" and not _wants_json(request):
+        explain = _PAGE_OVERLAY
     # The page's language, so that classes and notice are in it.
-    return {"explain": daemon.explain, "top_k": daemon.top_k, "language": get_language()}
+    return {"explain": explain, "top_k": daemon.top_k, "language": get_language()}
 
 
 def _sees_commands(request: HttpRequest) -> bool:
