@@ -22,12 +22,13 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use crate::client::{Client, ClientError, PATIENCE};
 use crate::config::{Given, KEYS, Loaded};
 use crate::daemon::{self, Predecessor, Setup, StartError};
-use crate::lifecycle::signals;
+use crate::lifecycle::{allocator, signals};
 
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
     crate::config::environment::forbid_telemetry();
+    allocator::share_one_heap();
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
