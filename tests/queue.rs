@@ -8,10 +8,11 @@ use dermald::wire::message::{About, Predict};
 use dermald::wire::{Reply, Request};
 use support::{Daemon, png, predict};
 
+/// Each with its own picture: equal ones would be worked on together.
 fn slow_request(id: u64, deadline_ms: u32) -> Request {
     Request::Predict(Predict {
         deadline_ms,
-        ..predict(id, png([9, 9, 9]))
+        ..predict(id, png([id.to_le_bytes()[0], 9, 9]))
     })
 }
 
@@ -121,7 +122,7 @@ fn run_past_its_deadline_is_stopped_in_the_middle() {
 fn jobs_of_a_client_that_left_are_given_up() {
     let (daemon, runner) = busy_daemon(&[]);
     let mut leaver = daemon.connect();
-    for id in 0..5 {
+    for id in 10..15 {
         leaver.send(&slow_request(id, 0));
     }
     daemon.until("five waiting", |status| status["queue"]["requests"] == 5);

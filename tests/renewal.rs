@@ -61,7 +61,7 @@ fn client(number: u64, daemon: &Daemon, known: &[Known], left: &AtomicU64) -> Co
             ))));
         }
         let mut told = 0;
-        match dice.below(3) {
+        match dice.below(4) {
             // All at once: they wait in the queue.
             0 => connection.send_bytes(&wires.concat()),
             // In pieces: half-read.
@@ -80,7 +80,7 @@ fn client(number: u64, daemon: &Daemon, known: &[Known], left: &AtomicU64) -> Co
                 for id in 0..told {
                     connection.send(&Request::Metrics(About::new(id)));
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(40));
                 connection.send_bytes(&wires.concat());
             }
         }
@@ -112,9 +112,9 @@ fn connections_and_requests_cross_renewals_unharmed() {
         &["--queue-requests", "256"],
         |_| {},
     );
-    let known: Vec<Known> = (0..6_u8)
+    let known: Vec<Known> = (0..24_u8)
         .map(|shade| {
-            let picture = png([shade * 40, 255 - shade * 40, 90]);
+            let picture = png([shade * 10, 255 - shade * 10, 90]);
             let answer = essence(&daemon.connect().predict(predict(1, picture.clone())));
             Known { picture, answer }
         })

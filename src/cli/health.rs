@@ -1,6 +1,7 @@
 //! `dermald health`: can predictions be made?
 //!
-//! Exit codes: 0 ready, 1 not ready (it starts, stops or failed), 2 unreachable.
+//! Exit codes: 0 ready, or renewing: requests wait a moment; 1 not ready (it starts, stops or failed);
+//! 2 unreachable.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
             .and_then(|mut client| client.ask(&Request::Health(About::new(1))));
         let (state, message, code) = match found {
             Ok(Reply::Health(health)) => {
-                let code = if &*health.state == "ready" { 0 } else { 1 };
+                let code = u8::from(!["ready", "renewing"].contains(&&*health.state));
                 (health.state.0, health.message.0, code)
             }
             Ok(other) => (

@@ -46,7 +46,7 @@ use crate::server::socket::{Socket, SocketError};
 use crate::server::{self, Arrival, Carried, Check, Departure, Server};
 
 /// Changes whenever [`Handed`], or anything in it, does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where the process came from.
 #[derive(Clone, Debug)]
@@ -320,6 +320,10 @@ impl Inherited {
         let path: &Path = self.path.as_deref().unwrap_or(wanted);
         let old = Socket::adopt(path, self.listener, self.lock, self.identity)?;
         if path == wanted {
+            // Who may come may have changed.
+            if let Err(error) = old.open_to_guests(setup.access.has_guests()) {
+                tracing::warn!(%error, "the socket keeps its mode");
+            }
             return Ok(old);
         }
         match Socket::listen(wanted, setup.access.has_guests()) {

@@ -18,7 +18,7 @@ use crate::model::prepared::WEIGHTS;
 use crate::model::{Activation, Bundle, Layout};
 
 /// Why runtime or model cannot be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LoadError {
     /// ONNX Runtime is at fault: the operator's business.
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub(super) enum Source {
 }
 
 /// Why a run has no result.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RunError {
     /// Nobody waits for the job any more.
     #[error("the job was given up")]

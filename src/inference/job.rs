@@ -1,13 +1,11 @@
 //! What is asked of the inference thread, and what comes of it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::engine::{LoadError, RunError};
-use super::interrupt::Interrupt;
 use crate::image::{Heatmap, Overlay, OverlayForm, PictureError};
 
 /// Names a job for the life of the daemon. A client's own id may come again; this one does not, so
@@ -34,7 +32,7 @@ pub struct Task {
 }
 
 /// Which explanation is wanted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Explain {
     /// None.
     None,
@@ -59,38 +57,37 @@ pub struct Job {
     pub(super) id: JobId,
     pub(super) task: Task,
     pub(super) queued: Instant,
-    pub(super) interrupt: Arc<Interrupt>,
     /// Unbounded by type, bounded by use: one message a job, and jobs are bounded by the queue.
     reply: UnboundedSender<Finished>,
 }
 
 impl Job {
-    pub(super) fn new(
-        id: JobId,
-        task: Task,
-        reply: UnboundedSender<Finished>,
-        interrupt: Arc<Interrupt>,
-    ) -> Self {
+    pub(super) fn new(id: JobId, task: Task, reply: UnboundedSender<Finished>) -> Self {
         Job {
             id,
             task,
             queued: Instant::now(),
-            interrupt,
             reply,
         }
     }
 
+    /// The file as it was uploaded.
+    pub(super) fn picture(&self) -> &Bytes {
+        &self.task.picture
+    }
+
     /// Splits the job into what is to be done and where the outcome goes.
-    pub(super) fn split(self) -> (Task, Instant, Arc<Interrupt>, Return) {
+    pub(super) fn split(self) -> (Task, Instant, Return) {
         let back = Return {
             id: self.id,
             reply: self.reply,
         };
-        (self.task, self.queued, self.interrupt, back)
+        (self.task, self.queued, back)
     }
 }
 
 /// Where an outcome goes.
+#[derive(Debug)]
 pub(super) struct Return {
     id: JobId,
     reply: UnboundedSender<Finished>,
@@ -122,7 +119,7 @@ pub struct Finished {
 pub type Outcome = Result<Answer, Failure>;
 
 /// A classified picture.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// Probability of every class in output order, each in 0..1.
     pub probabilities: Vec<f32>,
@@ -134,6 +131,8 @@ pub struct Answer {
     pub overlay: Option<Overlay>,
     /// Why the explanation that was asked for is missing.
     pub unexplained: Option<String>,
+    /// Whether this is a copy of the answer that another request got at the same time.
+    pub shared: bool,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -154,7 +153,7 @@ pub struct Timings {
 }
 
 /// Why a job has no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     /// The picture is at fault.
     #[error(transparent)]

@@ -7,6 +7,7 @@
 //!
 //! - [`queue`]: what waits, bounded in count and bytes.
 //! - [`job`]: what is asked and what comes of it.
+//! - `round`: equal jobs are one.
 //! - [`interrupt`]: how a job that nobody waits for any more is stopped, also in the middle.
 //! - [`worker`]: the thread.
 //! - [`engine`]: the ONNX session; [`contract`] holds it against the manifest.
@@ -22,6 +23,7 @@ pub mod job;
 pub mod panics;
 pub mod preparation;
 pub mod queue;
+mod round;
 pub mod runtime;
 mod trial;
 mod worker;
@@ -39,11 +41,11 @@ use crate::image::PictureLimits;
 use crate::lifecycle::renewal::Measure;
 use crate::model::Bundle;
 use crate::model::prepared::Cache;
-use interrupt::Interrupt;
 pub use job::{Answer, Explain, Failure, Finished, Job, JobId, Outcome, Priority, Task, Timings};
 pub use panics::Panics;
 use queue::Queue;
 pub use queue::QueueLimits;
+use round::{Question, fingerprint};
 
 /// How long the thread may take to end.
 const PARTING: Duration = Duration::from_secs(3);
@@ -116,6 +118,8 @@ pub struct Load {
     pub bytes: usize,
     /// Whether a job is running.
     pub running: bool,
+    /// How many wait for its answer.
+    pub sharing: usize,
 }
 
 /// What the thread has done since it was started.
@@ -199,7 +203,17 @@ impl Inference {
         task: Task,
         reply: tokio::sync::mpsc::UnboundedSender<Finished>,
     ) -> Result<Ticket, Busy> {
-        let (job, ticket) = self.job(task, reply);
+        let wanted = self.shared.queue().asks(&Question::of(&task));
+        let (mut job, ticket) = self.job(task, reply);
+        // The hash of a picture takes milliseconds: it is made when sizes and questions are equal.
+        if let Some(picture) = wanted
+            && fingerprint(job.picture()) == picture
+        {
+            job = match self.shared.queue().join(job, picture) {
+                Ok(()) => return Ok(ticket),
+                Err(job) => job,
+            };
+        }
         let pushed = self.shared.queue().push(job);
         // A ticket asks the queue for its job when it is dropped: the lock must be free by then.
         pushed?;
@@ -225,15 +239,9 @@ impl Inference {
         reply: tokio::sync::mpsc::UnboundedSender<Finished>,
     ) -> (Job, Ticket) {
         let id = JobId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
-        let interrupt = Arc::new(Interrupt::default());
-        let job = Job::new(id, task, reply, Arc::clone(&interrupt));
+        let job = Job::new(id, task, reply);
         let shared = Arc::clone(&self.shared);
-        let ticket = Ticket {
-            id,
-            interrupt,
-            shared,
-        };
-        (job, ticket)
+        (job, Ticket { id, shared })
     }
 
     /// Begins nothing more until [`resume`](Self::resume); what is under way is finished.
@@ -341,14 +349,11 @@ impl Inference {
 pub struct Ticket {
     /// The job.
     pub id: JobId,
-    interrupt: Arc<Interrupt>,
     shared: Arc<Shared>,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // The interrupt comes first: a job that is popped in between sees it before it works.
-        self.interrupt.cancel();
         // The job, with its picture, is dropped after the lock is released.
         let removed = self.shared.queue().remove(self.id);
         drop(removed);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::round::{Fingerprint, Question, Round, Work};
 use super::{Activity, Busy, Job, JobId, Load, Priority};
 
 /// While people wait, every so many-th job is taken from the batch, so that a batch never starves.
@@ -40,8 +41,8 @@ pub(super) struct Queue {
     since_batch: u32,
     /// How long a job takes: a running mean that forgets.
     pace: Duration,
-    /// Whether a job is running.
-    running: bool,
+    /// What the thread works on.
+    round: Option<Round>,
     /// Whether the thread does anything but wait.
     at_work: bool,
     /// Nothing is begun.
@@ -55,7 +56,7 @@ pub(super) struct Queue {
 /// What the thread is to do next.
 #[derive(Debug)]
 pub(super) enum Next {
-    Run(Box<Job>),
+    Run(Box<Work>),
     Preload,
     Wait,
     Stop,
@@ -70,7 +71,7 @@ impl Queue {
             bytes: 0,
             since_batch: 0,
             pace: FIRST_PACE,
-            running: false,
+            round: None,
             at_work: false,
             paused: false,
             activity: Activity {
@@ -112,8 +113,10 @@ impl Queue {
         }
         let next = match self.pop() {
             Some(job) => {
-                self.running = true;
-                Next::Run(Box::new(job))
+                let equal = self.take_equal(&job);
+                let (round, work) = Round::begin(job, equal);
+                self.round = Some(round);
+                Next::Run(Box::new(work))
             }
             None if std::mem::take(&mut self.preload) => Next::Preload,
             None => return Next::Wait,
@@ -122,13 +125,57 @@ impl Queue {
         next
     }
 
-    /// Notes that the running job ended, and how long it took when it was run to its end.
-    pub(super) fn done(&mut self, took: Option<Duration>) {
-        self.running = false;
+    /// Takes out who asks the same of the same picture as `job`.
+    fn take_equal(&mut self, job: &Job) -> Vec<Job> {
+        let question = Question::of(&job.task);
+        let is_equal = |other: &Job| {
+            Question::of(&other.task) == question && other.task.picture == job.task.picture
+        };
+        let mut equal = Vec::new();
+        for line in [&mut self.interactive, &mut self.batch] {
+            if line.iter().any(is_equal) {
+                let (same, others): (Vec<Job>, _) =
+                    std::mem::take(line).into_iter().partition(is_equal);
+                *line = others.into();
+                equal.extend(same);
+            }
+        }
+        self.bytes -= equal.iter().map(|job| job.task.origin.len()).sum::<usize>();
+        equal
+    }
+
+    /// Notes which picture is worked on; who asks the same of it may join in from now on.
+    pub(super) fn tell(&mut self, picture: Fingerprint) {
+        if let Some(round) = &mut self.round {
+            round.tell(picture);
+        }
+    }
+
+    /// What a picture must be for `question` to be the one that is being worked on.
+    pub(super) fn asks(&self, question: &Question) -> Option<Fingerprint> {
+        self.round.as_ref()?.asks(question)
+    }
+
+    /// Has `job`, whose picture has this fingerprint, wait for what is being worked on. Gives it back
+    /// when that is something else.
+    pub(super) fn join(&mut self, job: Job, picture: Fingerprint) -> Result<(), Job> {
+        match &mut self.round {
+            Some(round) if round.asks(&Question::of(&job.task)) == Some(picture) => {
+                round.join(job);
+                Ok(())
+            }
+            _ => Err(job),
+        }
+    }
+
+    /// Notes that the work ended, and how long it took when it was done to its end. Gives back who
+    /// waits for it.
+    pub(super) fn done(&mut self, took: Option<Duration>) -> Option<Round> {
         if let Some(took) = took {
             self.pace = (self.pace * 3 + took) / 4;
         }
         self.activity.jobs += 1;
+        self.round.take()
     }
 
     /// Notes that nothing of what was begun is left.
@@ -167,16 +214,23 @@ impl Queue {
         jobs
     }
 
-    /// Takes a job out before its turn.
+    /// Takes a job out before its turn, or out of what is being worked on.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
-        let job = [&mut self.interactive, &mut self.batch]
+        let waiting = [&mut self.interactive, &mut self.batch]
             .into_iter()
             .find_map(|line| {
                 let place = line.iter().position(|job| job.id == id)?;
                 line.remove(place)
-            })?;
-        self.bytes -= job.task.origin.len();
-        Some(job)
+            });
+        match &waiting {
+            Some(job) => self.bytes -= job.task.origin.len(),
+            None => {
+                if let Some(round) = &mut self.round {
+                    round.leave(id);
+                }
+            }
+        }
+        waiting
     }
 
     pub(super) fn close(&mut self) {
@@ -194,7 +248,8 @@ impl Queue {
         Load {
             waiting: self.waiting(),
             bytes: self.bytes,
-            running: self.running,
+            running: self.round.is_some(),
+            sharing: self.round.as_ref().map_or(0, Round::members),
         }
     }
 
@@ -226,15 +281,14 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::super::{Explain, Task};
     use super::*;
 
     fn job(id: u64, bytes: usize, priority: Priority) -> Job {
-        let origin = Bytes::from(vec![0; bytes]);
+        // Each its own picture.
+        let origin = Bytes::from(vec![id.to_le_bytes()[0]; bytes]);
         let task = Task {
             picture: origin.clone(),
             origin,
@@ -243,7 +297,7 @@ mod tests {
             deadline: Instant::now(),
             priority,
         };
-        Job::new(JobId(id), task, unbounded_channel().0, Arc::default())
+        Job::new(JobId(id), task, unbounded_channel().0)
     }
 
     fn queue(jobs: usize, bytes: usize) -> Queue {

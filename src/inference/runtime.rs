@@ -50,7 +50,7 @@ impl Runtime {
 pub const OLDEST: &str = "1.24";
 
 /// Why ONNX Runtime cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// It is nowhere to be found.
     #[error("ONNX Runtime was not found (looked at {looked}); install it with \

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::engine::{Engine, LoadError, RunError};
-use super::interrupt::Interrupt;
 use super::preparation;
 use super::queue::Next;
+use super::round::{Work, fingerprint};
 use super::runtime::Runtime;
-use super::{Answer, Explain, Failure, Job, ModelState, Outcome, Settings, Shared, Task, Timings};
+use super::{Answer, Explain, Failure, ModelState, Outcome, Settings, Shared, Timings};
 use crate::image::{self, Base, Heatmap, Overlay, Reading};
 use crate::lifecycle::allocator;
 
@@ -49,14 +49,16 @@ impl Worker {
             match self.next() {
                 Next::Stop => return,
                 Next::Preload => self.preload(),
-                Next::Run(job) => self.serve(*job),
+                Next::Run(work) => self.serve(*work),
                 Next::Wait => unreachable!("next() waits by itself"),
             }
             if self.settings.leak > 0 {
                 Box::leak(vec![1_u8; self.settings.leak].into_boxed_slice());
             }
-            // What the job freed is the system's again before anybody looks at our memory.
-            allocator::trim();
+            // While others wait, what was freed is soon used again.
+            if self.shared.queue().load().waiting == 0 {
+                allocator::trim();
+            }
             self.shared.queue().rest();
             self.shared.rests.send_modify(|rests| *rests += 1);
         }
@@ -89,28 +91,31 @@ impl Worker {
         }
     }
 
-    fn serve(&mut self, job: Job) {
+    fn serve(&mut self, work: Work) {
         let started = Instant::now();
-        let (task, queued, interrupt, back) = job.split();
         let shared = Arc::clone(&self.shared);
+        shared.queue().tell(fingerprint(&work.picture));
         let outcome = shared
             .panics
-            .model(|| self.work(task, queued, &interrupt))
+            .model(|| self.work(work))
             .unwrap_or_else(|reason| {
                 self.engine = None;
                 shared.set_state(ModelState::Unloaded);
                 tracing::error!(reason, "a bug stopped a request");
                 Err(Failure::Panic(reason))
             });
-        self.shared
-            .queue()
-            .done(outcome.is_ok().then(|| started.elapsed()));
-        back.send(outcome);
+        let took = outcome.is_ok().then(|| started.elapsed());
+        // Whoever asks from here on has a round of their own.
+        let round = shared.queue().done(took);
+        if let Some(round) = round {
+            round.end(&outcome);
+        }
     }
 
-    fn work(&mut self, task: Task, queued: Instant, interrupt: &Interrupt) -> Outcome {
+    fn work(&mut self, task: Work) -> Outcome {
+        let interrupt = &task.interrupt;
         let mut timings = Timings {
-            queue: queued.elapsed(),
+            queue: task.waited,
             ..Timings::default()
         };
         if interrupt.is_cancelled() {
@@ -152,12 +157,13 @@ impl Worker {
             heatmap,
             overlay,
             unexplained,
+            shared: false,
             timings,
         })
     }
 
     /// Why an explanation that `task` asks for cannot be given.
-    fn why_unexplained(&self, task: &Task) -> Option<String> {
+    fn why_unexplained(&self, task: &Work) -> Option<String> {
         let gradcam = self.settings.bundle.manifest.gradcam.as_ref();
         match (task.explain, gradcam) {
             (Explain::None, _) => None,

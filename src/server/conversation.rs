@@ -206,7 +206,7 @@ impl Connection {
         let wanted = &pending.wanted;
         match finished.outcome {
             Ok(answer) => {
-                self.context.ledger().time(&answer.timings);
+                self.context.ledger().answered(&answer);
                 self.log(&pending, "ok");
                 let prediction = translate::prediction(answer, wanted, &self.context.bundle);
                 self.send(&Reply::Prediction(prediction));

@@ -130,6 +130,7 @@ impl Incoming {
             self.held = room.try_acquire_many_owned(announced).ok();
             self.pace = Some((Instant::now() + PACE, self.unread.len()));
         }
+        self.go_on();
     }
 
     /// Accepts frames of up to `limit` bytes from now on.

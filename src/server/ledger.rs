@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 
-use crate::inference::Timings;
+use crate::inference::Answer;
 use crate::lifecycle::clock::Moment;
 
 /// Upper bounds of the latency buckets, in seconds.
@@ -23,6 +23,8 @@ pub(super) struct Ledger {
     pub(super) started: Moment,
     /// Answers by outcome: `ok`, or the error's code. `cancelled` when the client had left.
     pub(super) outcomes: BTreeMap<String, u64>,
+    /// Answers that were copies of another's: their pictures were not run again.
+    pub(super) coalesced: u64,
     /// One histogram for each of [`STAGES`].
     pub(super) stages: [Histogram; STAGES.len()],
 }
@@ -56,6 +58,7 @@ impl Ledger {
         Ledger {
             started: Moment::now(),
             outcomes: BTreeMap::new(),
+            coalesced: 0,
             stages: [Histogram::default(); STAGES.len()],
         }
     }
@@ -67,9 +70,19 @@ impl Ledger {
         *count
     }
 
-    /// Counts a prediction and where its time went.
-    pub(super) fn time(&mut self, timings: &Timings) {
+    /// Answers that the model was run for.
+    pub(super) fn runs(&self) -> u64 {
+        self.stages[0].count()
+    }
+
+    /// Counts a prediction, and where its time went unless that was another's.
+    pub(super) fn answered(&mut self, answer: &Answer) {
         self.count("ok");
+        if answer.shared {
+            self.coalesced += 1;
+            return;
+        }
+        let timings = &answer.timings;
         let took = [
             timings.queue,
             timings.load,

@@ -100,11 +100,14 @@ pub(super) fn status(context: &Context) -> String {
             "requests": load.waiting,
             "bytes": load.bytes,
             "running": load.running,
+            "sharing": load.sharing,
             "limit_requests": limits.queue_requests,
             "limit_bytes": limits.queue_bytes,
         },
         "connections": context.connections.load(Ordering::Relaxed),
         "outcomes": ledger.outcomes,
+        "runs": ledger.runs(),
+        "coalesced": ledger.coalesced,
         "panics": { "picture": panics.picture, "model": panics.model },
     })
     .to_string()
@@ -182,6 +185,7 @@ struct Snapshot {
     memory: Memory,
     connections: usize,
     renewals: BTreeMap<&'static str, u64>,
+    coalesced: u64,
     memory_limit: Option<u64>,
     loaded: bool,
     model: [(&'static str, String); 3],
@@ -203,6 +207,7 @@ impl Snapshot {
             memory: Memory::read(),
             connections: context.connections.load(Ordering::Relaxed),
             renewals: counts(&context.history()),
+            coalesced: ledger.coalesced,
             memory_limit: context.settings.renewal.memory,
             loaded: is_loaded(context),
             model: [
@@ -236,6 +241,10 @@ impl Collector for Snapshot {
         ] {
             ConstCounter::new(count).encode(family.encode_family(&[("work", work)])?)?;
         }
+
+        let help = "Answers that were copies of one that was asked for at the same time";
+        let coalesced = out.encode_descriptor("coalesced", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.coalesced).encode(coalesced)?;
 
         let help = "Fresh images of the process by reason";
         let mut family = out.encode_descriptor("renewals", help, None, MetricType::Counter)?;

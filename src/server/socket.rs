@@ -108,7 +108,7 @@ impl Socket {
             }
         }
         clear(path)?;
-        let (listener, identity) = bind(path, if guests { 0o666 } else { 0o600 })?;
+        let (listener, identity) = bind(path, mode(guests))?;
         Ok(Socket {
             listener,
             path: path.into(),
@@ -149,6 +149,16 @@ impl Socket {
         })
     }
 
+    /// Lets other users than our own and root reach the socket, or no more.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`].
+    pub fn open_to_guests(&self, guests: bool) -> Result<(), SocketError> {
+        std::fs::set_permissions(&self.path, Permissions::from_mode(mode(guests)))
+            .map_err(system(&self.path, "setting the mode"))
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -175,6 +185,11 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Of the socket's file.
+fn mode(guests: bool) -> u32 {
+    if guests { 0o666 } else { 0o600 }
 }
 
 /// The folder that the socket at `path` is to lie in.

@@ -7,6 +7,7 @@ same bytes.
 | bundle           | what it is                                                                  |
 |------------------|-----------------------------------------------------------------------------|
 | slow             | the demonstration's contract; one run takes about 8 s on one core           |
+| unhurried        | the same, in about 2 s                                                      |
 | slow-self-test   | `slow` with a self-test, which takes as long                                |
 | no-gradcam       | no heatmap output, no class input, no [gradcam] table                       |
 | nchw             | NCHW, 64 wide and 48 high, with mean and std; its answers can be worked out |
@@ -71,6 +72,7 @@ def main() -> None:
 def make(out: Path, slow_rounds: int = SLOW_ROUNDS) -> None:
     """Writes every bundle of the table into `out`."""
     write(out / "slow", slow(slow_rounds), _slow_manifest())
+    write(out / "unhurried", slow(slow_rounds // 4), _slow_manifest())
     write(out / "nchw", nchw(), _nchw_manifest())
     picture = _bright_corner()
     right = _nchw_answer(picture, target=1)
