@@ -209,10 +209,10 @@ impl Inference {
         if let Some(picture) = wanted
             && fingerprint(job.picture()) == picture
         {
-            job = match self.shared.queue().join(job, picture) {
-                Ok(()) => return Ok(ticket),
-                Err(job) => job,
+            let Some(back) = self.shared.queue().join(job, picture) else {
+                return Ok(ticket);
             };
+            job = back;
         }
         let pushed = self.shared.queue().push(job);
         // A ticket asks the queue for its job when it is dropped: the lock must be free by then.

@@ -158,13 +158,13 @@ impl Queue {
 
     /// Has `job`, whose picture has this fingerprint, wait for what is being worked on. Gives it back
     /// when that is something else.
-    pub(super) fn join(&mut self, job: Job, picture: Fingerprint) -> Result<(), Job> {
+    pub(super) fn join(&mut self, job: Job, picture: Fingerprint) -> Option<Job> {
         match &mut self.round {
             Some(round) if round.asks(&Question::of(&job.task)) == Some(picture) => {
                 round.join(job);
-                Ok(())
+                None
             }
-            _ => Err(job),
+            _ => Some(job),
         }
     }
 

@@ -82,7 +82,7 @@ pub(super) struct Pending {
 
 /// What happened.
 enum Event {
-    Finished(Finished),
+    Finished(Box<Finished>),
     Phase(Phase),
     Room(Option<OwnedSemaphorePermit>),
     Backlog,
@@ -136,7 +136,7 @@ impl Connection {
         }
         while !(self.closing && self.outgoing.is_empty()) {
             match self.next().await {
-                Event::Finished(finished) => self.answer(finished),
+                Event::Finished(finished) => self.answer(*finished),
                 Event::Phase(Phase::Leaving) => {
                     // The inference thread is at rest; what it sent is all there.
                     while let Ok(finished) = self.outcomes.try_recv() {
@@ -238,7 +238,7 @@ impl Connection {
         let incoming = &mut self.incoming;
         tokio::select! {
             biased;
-            Some(finished) = self.outcomes.recv() => Event::Finished(finished),
+            Some(finished) = self.outcomes.recv() => Event::Finished(Box::new(finished)),
             Ok(()) = self.phase.changed() => Event::Phase(*self.phase.borrow_and_update()),
             room = poll_fn(|cx| incoming.poll_room(cx)), if waits_for_room && !self.closing => {
                 Event::Room(room)

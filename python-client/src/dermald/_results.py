@@ -147,8 +147,8 @@ class Prediction:
 class Health:
     """Whether the daemon can predict.
 
-    state: "ready" (the model is loaded, or will be at the first request), "starting", "renewing" (it
-    starts afresh; requests wait a moment), "failed" or "stopping". message: why.
+    state: "ready" (the model is loaded, or will be at the first request), "starting", "renewing"
+    (it starts afresh; requests wait a moment), "failed" or "stopping". message: why.
     """
 
     state: str

@@ -96,6 +96,7 @@ fn use_photo(photo: &Photo, input: &Input, format: Format) {
         longest_side: Some(40),
         colour_map: ColourMap::Jet,
         alpha: 0.5,
+        with_photo: true,
     };
     let base = Base::new(photo, form.longest_side, input);
     let heatmap = Heatmap {
