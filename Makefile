@@ -45,7 +45,8 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 	TEST_RENEWALS=50 TEST_RENEWAL_REQUESTS=10000 TEST_RENEWAL_CROSSINGS=20 TEST_MUTATIONS=100000 \
 		cargo test --locked --release
 	TEST_LEAKS=2000 cargo test --locked --test rehearsed -- --nocapture
-	$(MAKE) fuzz
+	if command -v c++ >/dev/null; then $(MAKE) fuzz; else echo "NOT FUZZED: libFuzzer needs a C++ compiler"; fi
+	if [ -x $(LLVM)/llvm-cov ]; then $(MAKE) coverage; else echo "NOT MEASURED: coverage, which needs llvm-tools"; fi
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
 		TEST_RENEWAL_UPLOADS=200 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
@@ -104,6 +105,23 @@ fuzz: $(SEEDS) ## A million executions of each fuzz target; RUNS=1000 for fewer;
 	$(FUZZERS)/picture -runs=$(RUNS) -max_len=16384 -timeout=3 -rss_limit_mb=512 -print_final_stats=1 \
 		-artifact_prefix=target/fuzz/picture- target/fuzz/corpus/picture target/fuzz-seeds \
 		tests/fuzz/regressions/picture
+
+# By the compiler's own tools: `rustup component add llvm-tools`. Tests of a daemon count for nothing here,
+# as a daemon that is killed writes no profile.
+COVERED := --lib --test broken_pictures --test fuzzed --test pillow --test vectors
+LLVM := $(shell rustc --print sysroot)/lib/rustlib/$(FUZZ_TARGET)/bin
+.PHONY: coverage
+coverage: setup ## Lines of src/image and src/wire that tests and corpora reach
+	@test -x $(LLVM)/llvm-cov || { echo "needs: rustup component add llvm-tools"; exit 1; }
+	rm -rf target/coverage/raw
+	export RUSTFLAGS=-Cinstrument-coverage LLVM_PROFILE_FILE=$(CURDIR)/target/coverage/raw/%p-%m.profraw; \
+		cargo test --locked --target-dir target/coverage $(COVERED); \
+		cargo test --locked --target-dir target/coverage $(COVERED) --no-run --message-format json \
+			2>/dev/null | sed -n 's/.*"executable":"\([^"]*deps[^"]*\)".*/--object \1/p' >target/coverage/objects
+	$(LLVM)/llvm-profdata merge -sparse target/coverage/raw/*.profraw -o target/coverage/all.profdata
+	$(LLVM)/llvm-cov report $$(sed '1s/--object //' target/coverage/objects | tr '\n' ' ') \
+		--instr-profile target/coverage/all.profdata --show-region-summary=false \
+		--show-branch-summary=false --sources src/image src/wire
 
 .PHONY: box
 box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) ## A free web service as a box: 512 MB, 0.1 CPU; ours and TensorFlow in it; needs root
