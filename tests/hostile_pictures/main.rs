@@ -43,10 +43,8 @@ type Case = (&'static str, Vec<u8>, Fate);
 /// As long as one picture may keep the others waiting.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// What the allocator may keep of it all. glibc returns what is free at the end of a thread's own heap
-/// only from some threshold on, which it raises with the blocks that it saw freed: 11 to 32 MiB were
-/// seen here, a plateau, and none with `GLIBC_TUNABLES=glibc.malloc.arena_max=1`.
-const REST_KIB: u64 = 40 * 1024;
+/// What the allocator may keep of it all.
+const REST_KIB: u64 = 4 * 1024;
 
 /// What one picture may take at a time, in KiB: the limit on decoding, its own bytes twice while they
 /// arrive, what the model takes; and what is only noticed as it is read, for a file that lies.
