@@ -13,7 +13,7 @@
 //! image           pictures: file to tensor, heatmap to overlay
 //! config          settings and their origins     (knows no sibling)
 //! model           the bundle, the prepared copy  (knows whose files lifecycle trusts)
-//! lifecycle       signals, memory, trust         (knows no sibling)
+//! lifecycle       signals, memory, renewal, trust (knows no sibling)
 //! wire            bytes                          (knows no sibling)
 //! ```
 //!
@@ -30,6 +30,12 @@
 //! (`dermald prepare`, which [`inference::preparation`] starts when nobody ran it before) checks the
 //! bundle, optimises its graph for this CPU, tries it on the bundle's own pictures and puts it into a
 //! cache. The daemon maps that copy; its memory never holds the optimiser's.
+//!
+//! # The way of a renewal
+//!
+//! Memory past its limit, idleness, a new model: the process replaces its own image. Connections hand
+//! themselves in at the [`server`], [`lifecycle::handover`] packs them into a memfd, and the new image
+//! goes on where the old one left off. [`daemon`] tells the order of the steps.
 //!
 //! # What is not here
 //!

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, Pending};
 use super::incoming::Frame;
 use super::translate::Wanted;
-use super::{Phase, report, translate};
+use super::{Phase, metrics, report, translate};
 use crate::inference::{Busy, Finished, Ticket};
 use crate::wire::message::{self, About};
 use crate::wire::{self, Code, Extensions, MessageError, Reply, Request, Text};
@@ -43,7 +43,7 @@ impl Connection {
                 }));
             }
             Ok(Request::Metrics(About { id, .. })) => {
-                let text = Text(report::metrics(&self.context));
+                let text = Text(metrics::text(&self.context));
                 let extensions = Extensions::default();
                 self.send(&Reply::Metrics(message::Metrics {
                     id,

@@ -1,5 +1,5 @@
-//! What was counted since the start, over all images of the process. Plain numbers: how they are shown is [`super::report`]'s
-//! business.
+//! What was counted since the start, over all images of the process. Plain numbers: how they are shown
+//! is the business of [`super::report`] and [`super::metrics`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;

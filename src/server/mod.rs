@@ -9,21 +9,24 @@
 //!   [`outgoing`] are its two directions, each with its bounds.
 //! - [`conversation`]: what is said on a connection.
 //! - [`translate`]: wire messages to tasks, answers to replies.
-//! - [`report`]: health, status and metrics.
+//! - [`report`]: health and status; [`metrics`].
 //! - [`ledger`]: what was counted since the start.
-//! - [`renewal`]: when to leave for another image, and taking over from one; [`carried`] is what passes.
+//! - [`renewal`]: leaving for another image, and taking over from one; [`wanted`] says when, and
+//!   [`carried`] is what passes.
 
 mod carried;
 mod connection;
 mod conversation;
 mod incoming;
 mod ledger;
+mod metrics;
 mod outgoing;
 pub mod peer;
 mod renewal;
 mod report;
 pub mod socket;
 mod translate;
+mod wanted;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,11 +48,12 @@ use connection::Connection;
 use incoming::Room;
 use ledger::Ledger;
 use peer::{Access, Peer};
-use renewal::Renewals;
 use socket::Socket;
+use wanted::Renewals;
 
 pub use carried::Carried;
-pub use renewal::{Arrival, Check, Departure, dismiss};
+pub use renewal::{Arrival, Departure, dismiss};
+pub use wanted::Check;
 
 /// How long connections may take to say good-bye once everything else is over.
 const FAREWELL: Duration = Duration::from_secs(1);

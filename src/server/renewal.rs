@@ -12,13 +12,11 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
 
 use super::carried::{Carried, Client};
 use super::connection::Connection;
@@ -26,31 +24,11 @@ use super::incoming::Frame;
 use super::{Phase, Server};
 use crate::inference::ModelState;
 use crate::lifecycle::clock::Moment;
-use crate::lifecycle::history::{self, Crossed, Renewal};
+use crate::lifecycle::history::{Crossed, Renewal};
 use crate::lifecycle::memory::Memory;
-use crate::lifecycle::renewal::{Limits, Reason, Sample, due};
+use crate::lifecycle::renewal::{Reason, Sample, due};
 use crate::wire::message::GoingAway;
 use crate::wire::{self, Extensions, Reply, Text};
-
-/// Tries what a reload would bring, as long as the flag stays true, and gives the digest of the model
-/// that was found good; or says what is wrong.
-pub type Check = Arc<dyn Fn(&AtomicBool) -> Result<String, String> + Send + Sync>;
-
-/// The shortest time between two looks at the clock, whatever is configured.
-const LEAST_LOOK: Duration = Duration::from_millis(20);
-
-/// What is wanted, and what is being tried.
-pub(super) struct Renewals {
-    limits: Limits,
-    born: Instant,
-    wanted: Option<Reason>,
-    check: Check,
-    checking: Option<JoinHandle<Result<String, String>>>,
-    checked_model: Option<String>,
-    /// Another reload was asked for meanwhile.
-    once_more: bool,
-    go_on: Arc<AtomicBool>,
-}
 
 /// Everything that another image needs of the server.
 #[derive(Debug)]
@@ -82,73 +60,6 @@ pub struct Arrival {
     pub reload_asked: bool,
     /// What was renewed, or why nothing was.
     pub outcome: Result<Reason, String>,
-}
-
-impl Renewals {
-    pub(super) fn new(limits: Limits, check: Check) -> Self {
-        Renewals {
-            limits: limits.drawn(),
-            born: Instant::now(),
-            wanted: None,
-            check,
-            checking: None,
-            checked_model: None,
-            once_more: false,
-            go_on: Arc::new(AtomicBool::new(true)),
-        }
-    }
-
-    pub(super) fn wanted(&self) -> Option<Reason> {
-        self.wanted
-    }
-
-    /// How often memory and idleness are looked at when nothing happens.
-    pub(super) fn look_every(&self) -> Duration {
-        let idle = self.limits.idle.map(|idle| idle / 4);
-        history::STEP
-            .min(idle.unwrap_or(history::STEP))
-            .max(LEAST_LOOK)
-    }
-
-    /// Begins to try a reload. One that is being tried may have read its files before this was asked for,
-    /// so there is another afterwards.
-    pub(super) fn check(&mut self) {
-        if self.checking.is_some() {
-            self.once_more = true;
-            return;
-        }
-        tracing::info!("told to reload: trying configuration and model first");
-        let (check, go_on) = (Arc::clone(&self.check), Arc::clone(&self.go_on));
-        self.checking = Some(tokio::task::spawn_blocking(move || check(&go_on)));
-    }
-
-    /// Waits for the end of the trial; for ever when there is none.
-    pub(super) async fn checked(&mut self) -> Result<String, String> {
-        let Some(checking) = &mut self.checking else {
-            return std::future::pending().await;
-        };
-        let result = checking.await;
-        self.checking = None;
-        result.unwrap_or_else(|error| Err(error.to_string()))
-    }
-
-    /// Ends the trial, if there is one, and its process; tells whether there was.
-    async fn end_check(&mut self) -> bool {
-        self.give_up();
-        let once_more = std::mem::take(&mut self.once_more);
-        let Some(checking) = self.checking.take() else {
-            return once_more;
-        };
-        let _ = checking.await;
-        true
-    }
-
-    /// Nothing is tried and nothing is wanted any more.
-    pub(super) fn give_up(&mut self) {
-        self.wanted = None;
-        self.go_on.store(false, Ordering::Relaxed);
-        self.go_on = Arc::new(AtomicBool::new(true));
-    }
 }
 
 impl Server {
