@@ -21,11 +21,12 @@
 //!   it fail or panic but hardly write where it should not, and a fresh machine needs nothing but
 //!   cargo. It is in maintenance mode: bugs are fixed, nothing is added, and nothing need be.
 //! - `mozjpeg` is as fast, but its C parses the bytes of strangers inside the process that serves
-//!   everybody, and its errors unwind through C. Its licence (IJG) would be one more to pass on.
+//!   everybody, and its errors unwind through C. It alone decodes to the bit as Pillow does, so it is
+//!   used where a manifest asks for that (`decode = "full"`), and nowhere else: see [`exact`].
 //! - `turbojpeg` would be libjpeg-turbo with its assembler, about a third faster here (Pillow's row);
 //!   it cannot be built without cmake, is slow without nasm, and is C as well. 40 ms of 48 megapixels
 //!   are not worth either, beside an inference of more than 100 ms.
-//! - `zune-jpeg` is the best of them at full size and stays for it.
+//! - `zune-jpeg` is the best of them at full size and stays for small photos and cut files.
 //!
 //! # What the scale costs in likeness
 //!
@@ -56,6 +57,7 @@
 //! smaller scale the receiver has less to do than the sender, so little piles up. This is also why it
 //! does not decode at full size here, apart from CMYK.
 
+mod exact;
 mod header;
 mod profile;
 mod upload;
@@ -104,7 +106,9 @@ pub(super) fn decode(
         1
     };
     limits.check(cost(&header, scale))?;
-    let picture = if decodes_with_zune(&header, scale) {
+    let picture = if decodes_exactly(&header, reading.detail) {
+        exact::decode(&file, &header)?
+    } else if decodes_with_zune(&header, scale) {
         ImageReader::with_format(Cursor::new(file), ImageFormat::Jpeg)
             .decode()
             .map_err(decode::refusal)?
@@ -114,6 +118,12 @@ pub(super) fn decode(
     let side = |side: u32| f64::from(side) / f64::from(scale);
     let size = (side(header.width), side(header.height));
     Ok(Photo::upright(picture, size, header.orientation))
+}
+
+/// A site that asks for every pixel asks for those that its training saw. The colours of CMYK are none
+/// of libjpeg's business.
+fn decodes_exactly(header: &Header, detail: Detail) -> bool {
+    matches!(detail, Detail::Full) && header.whole && header.components.len() < 4
 }
 
 /// CMYK is left to `jpeg-decoder` at every scale: it gives the ink that Pillow sees. So are the
