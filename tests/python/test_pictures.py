@@ -33,7 +33,7 @@ BUNDLES = [ROOT / "models/demo", *([REFERENCE] if LONG else [])]
 
 # The largest difference of any class, for photographs and for all else. The rest has colours that
 # no skin has, or is a few pixels wide, and a model that has never seen such things is undecided. In
-# full, files are decoded to the bit as Pillow does, and the resize rounds one level in many otherwise.
+# full, files are decoded to the bit as Pillow does, and the resize rounds some levels otherwise.
 PHOTOGRAPH = re.compile(r"skin-.*|12 MP.*")
 NEAR = {"full": 0.001, "scaled": 0.02}
 NEAR_OTHERWISE = {"full": 0.005, "scaled": 0.025}
