@@ -276,60 +276,44 @@ fn own(fd: RawFd) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::IntoRawFd;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
-    fn packed(body: &(u64, String)) -> OwnedFd {
-        let (one, other) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        // Numbers as an image before leaves them: open, and known to nobody here.
-        let fds = [one.into_raw_fd(), other.into_raw_fd()];
-        let dup = || OwnedFd::from(File::open("/dev/null").expect("open")).into_raw_fd();
-        let head = Head {
-            listener: dup(),
-            lock: dup(),
-            device: 1,
-            inode: 2,
-            connections: vec![(fds[0], true), (fds[1], false)],
-        };
-        let borrowed: Vec<OwnedFd> = Vec::new();
-        drop(borrowed);
-        let head = bincode::encode_to_vec(head, bincode::config::legacy()).expect("encoded");
-        let memfd = memfd_create(
-            c"dermald-renewal",
-            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-        )
-        .expect("a memfd");
-        let mut file = File::from(memfd);
-        file.write_all(&MAGIC).expect("written");
-        let length = u32::try_from(head.len()).expect("short");
-        file.write_all(&length.to_le_bytes()).expect("written");
-        file.write_all(&head).expect("written");
-        file.write_all(&7_u32.to_le_bytes()).expect("written");
-        bincode::encode_into_std_write(body, &mut file, bincode::config::standard())
-            .expect("encoded");
-        file.rewind().expect("rewound");
-        file.into()
-    }
-
     #[test]
-    fn sealed_state_is_taken_and_any_other_is_refused() {
-        let body = (42, "what must survive".to_owned());
-        let open = packed(&body);
-        let number = open.into_raw_fd();
-        assert!(
-            matches!(take(number), Err(HandoverError::NotOurs(_))),
-            "not sealed"
-        );
-
-        let sealed = packed(&body);
-        fcntl(&sealed, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).expect("sealed");
-        let mut taken = take(sealed.into_raw_fd()).expect("taken");
+    fn what_was_packed_is_taken_with_its_descriptors() {
+        let file = || File::open("/dev/null").expect("open");
+        let (listener, lock) = (file(), file());
+        let (one, other) = UnixStream::pair().expect("a pair");
+        let body = (42_u64, "what must survive".to_owned());
+        let descriptors = Descriptors {
+            listener: listener.as_fd(),
+            lock: lock.as_fd(),
+            identity: (1, 2),
+            connections: vec![(one.as_fd(), true), (other.as_fd(), false)],
+        };
+        let memfd = pack(&descriptors, 7, &body).expect("packed");
+        // Numbers as an image before leaves them: open, and known to nobody here.
+        let _ = (listener.into_raw_fd(), lock.into_raw_fd());
+        let _ = (one.into_raw_fd(), other.into_raw_fd());
+        let mut taken = take(memfd.into_raw_fd()).expect("taken");
         assert_eq!((taken.version, taken.descriptors.identity), (7, (1, 2)));
         let between: Vec<bool> = taken.descriptors.connections.iter().map(|c| c.1).collect();
         assert_eq!(between, [true, false]);
         assert_eq!(taken.body::<(u64, String)>(), Ok(body));
+    }
 
-        let other = File::open("/dev/null").expect("open").into_raw_fd();
-        assert!(matches!(take(other), Err(HandoverError::NotOurs(_))));
+    #[test]
+    fn what_anybody_could_still_change_or_is_no_state_is_refused() {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let open = memfd_create(c"dermald-renewal", flags).expect("a memfd");
+        let other = OwnedFd::from(File::open("/dev/null").expect("open"));
+        for fd in [open, other] {
+            let refused = take(fd.into_raw_fd());
+            assert!(
+                matches!(refused, Err(HandoverError::NotOurs(_))),
+                "{refused:?}"
+            );
+        }
     }
 }
