@@ -137,6 +137,29 @@ fn reload_reads_the_configuration_and_refuses_a_bad_one() {
 }
 
 #[test]
+fn reload_opens_the_socket_to_guests_and_other_renewals_leave_its_mode() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("dermald.toml");
+    std::fs::write(&file, "").expect("written");
+    let daemon = Daemon::start("nchw", &["--config", file.to_str().expect("text")]);
+    let mode = || {
+        let found = std::fs::metadata(&daemon.socket).expect("it is there");
+        std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777
+    };
+    assert_eq!(mode(), 0o600);
+    let of_the_operator = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+    std::fs::set_permissions(&daemon.socket, of_the_operator).expect("set");
+    daemon.connect().ask(&Request::Renew(About::new(1)));
+    assert_eq!(mode(), 0o660, "only a reload changes it");
+    std::fs::write(&file, "allow_users = [4242]\n").expect("written");
+    daemon.signal("HUP");
+    daemon.until("a reload", |status| {
+        status["renewals"]["counts"]["reload"] == 1
+    });
+    assert_eq!(mode(), 0o666);
+}
+
+#[test]
 fn binary_that_was_replaced_takes_over_and_a_broken_one_does_not() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let binary = folder.path().join("dermald");

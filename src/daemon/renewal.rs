@@ -106,6 +106,8 @@ pub(super) struct Inherited {
     listener: OwnedFd,
     lock: OwnedFd,
     identity: (u64, u64),
+    /// Whether the configuration was read anew, and so who may come.
+    read_anew: bool,
 }
 
 /// Tries what a reload would bring, in a process that the binary on disk makes.
@@ -237,6 +239,7 @@ impl Predecessor {
             listener: descriptors.listener,
             lock: descriptors.lock,
             identity: descriptors.identity,
+            read_anew: false,
         };
         match handed {
             Ok(handed) => {
@@ -252,7 +255,10 @@ impl Predecessor {
                         "what the image before left cannot be read ({reason}); its clients must \
                          connect again"
                     )],
-                    socket: inherited(None),
+                    socket: Inherited {
+                        read_anew: true,
+                        ..inherited(None)
+                    },
                     origin: Origin::first(),
                     arrival: None,
                 })
@@ -265,7 +271,7 @@ impl Handed {
     fn succeed(
         mut self,
         configuration: impl FnOnce() -> Result<Loaded, StartError>,
-        socket: Inherited,
+        mut socket: Inherited,
         connections: Vec<OwnedFd>,
     ) -> Result<Successor, StartError> {
         let mut remarks = Vec::new();
@@ -273,6 +279,7 @@ impl Handed {
         let setup = match anew {
             Some(Ok(setup)) if Some(&setup.bundle.digest) == self.checked_model.as_ref() => {
                 self.server.reloaded();
+                socket.read_anew = true;
                 setup
             }
             // Or nothing was to be read anew.
@@ -320,8 +327,10 @@ impl Inherited {
         let path: &Path = self.path.as_deref().unwrap_or(wanted);
         let old = Socket::adopt(path, self.listener, self.lock, self.identity)?;
         if path == wanted {
-            // Who may come may have changed.
-            if let Err(error) = old.open_to_guests(setup.access.has_guests()) {
+            // Otherwise the mode stays as it is: the operator may have set one.
+            if self.read_anew
+                && let Err(error) = old.open_to_guests(setup.access.has_guests())
+            {
                 tracing::warn!(%error, "the socket keeps its mode");
             }
             return Ok(old);

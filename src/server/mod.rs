@@ -267,7 +267,7 @@ impl Server {
         let mut clock = tokio::time::interval(self.renewals.look_every());
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let wanted = self.renewals.wanted();
+            let wanted = self.renewals.wanted;
             tokio::select! {
                 accepted = self.socket.listener.accept() => match accepted {
                     Ok((stream, _)) => self.admit(stream),

@@ -44,10 +44,6 @@ impl Renewals {
         }
     }
 
-    pub(super) fn wanted(&self) -> Option<Reason> {
-        self.wanted
-    }
-
     /// How often memory and idleness are looked at when nothing happens.
     pub(super) fn look_every(&self) -> Duration {
         let idle = self.limits.idle.map(|idle| idle / 4);
