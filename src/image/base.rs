@@ -40,9 +40,15 @@ impl Base {
     }
 
     fn of_input(photo: &Photo, input: &Input) -> Self {
-        let (width, height) = (input.width, input.height);
+        let size = (input.width, input.height);
+        Base::covered_wholly(resize::resize(photo, size, input.resize, input.fit))
+    }
+
+    /// What all of the heatmap lies over.
+    pub(super) fn covered_wholly(pixels: Pixels) -> Self {
+        let (width, height) = pixels.dimensions();
         Base {
-            pixels: resize::resize(photo, (width, height), input.resize, input.fit),
+            pixels,
             shown: Part {
                 left: 0.0,
                 top: 0.0,

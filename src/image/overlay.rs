@@ -216,21 +216,7 @@ mod tests {
     }
 
     fn grey(width: u32, height: u32) -> Base {
-        Base {
-            pixels: Pixels::from_pixel(width, height, Rgb([128; 3])),
-            shown: Part {
-                left: 0.0,
-                top: 0.0,
-                width: 1.0,
-                height: 1.0,
-            },
-            covered: Area {
-                left: 0,
-                top: 0,
-                width,
-                height,
-            },
-        }
+        Base::covered_wholly(Pixels::from_pixel(width, height, Rgb([128; 3])))
     }
 
     /// A map of 4 x 4 whose upper left cell is hot.
