@@ -13,7 +13,7 @@
 //! - [`partial`]: files that end early.
 //! - [`photo`]: the result: pixels, and where in them the photo lies.
 //! - [`reading`]: what is wanted of a picture.
-//! - [`resize`]: pixels to another size, as Pillow does it.
+//! - [`resize`]: pixels to another size; [`resample`], [`kernel`]: to the bit as Pillow does it.
 //! - [`tensor`]: pixels to the model's `float32` input.
 //! - [`base`]: what an overlay is drawn on, and where the heatmap comes to lie.
 //! - [`overlay`]: heatmap over photo, encoded.
@@ -23,12 +23,14 @@ pub mod base;
 pub mod colour;
 pub mod decode;
 mod jpeg;
+mod kernel;
 pub mod limits;
 pub mod overlay;
 mod partial;
 mod photo;
 mod profile;
 mod reading;
+mod resample;
 pub mod resize;
 pub mod tensor;
 mod tiff;

@@ -53,7 +53,7 @@ impl Photo {
         size: (f64, f64),
         orientation: Orientation,
     ) -> Self {
-        let stored = Photo::covering(picture.into_rgb8(), size);
+        let stored = Photo::covering(into_rgb8(picture), size);
         let part = stored.turned_part(orientation);
         let mut upright = DynamicImage::ImageRgb8(stored.pixels);
         upright.apply_orientation(orientation);
@@ -89,6 +89,29 @@ impl Photo {
             height,
         }
     }
+}
+
+/// Without alpha, in 8 bits a channel: the upper ones of 16, as Pillow and libpng take them.
+fn into_rgb8(picture: DynamicImage) -> Pixels {
+    let cut = |level: &u16| level.to_be_bytes()[0];
+    let levels: Vec<u8> = match &picture {
+        DynamicImage::ImageRgb16(picture) => picture.as_raw().iter().map(cut).collect(),
+        DynamicImage::ImageRgba16(picture) => picture
+            .pixels()
+            .flat_map(|pixel| [0, 1, 2].map(|channel| cut(&pixel.0[channel])))
+            .collect(),
+        DynamicImage::ImageLuma16(picture) => picture
+            .as_raw()
+            .iter()
+            .flat_map(|level| [cut(level); 3])
+            .collect(),
+        DynamicImage::ImageLumaA16(picture) => picture
+            .pixels()
+            .flat_map(|pixel| [cut(&pixel.0[0]); 3])
+            .collect(),
+        _ => return picture.into_rgb8(),
+    };
+    Pixels::from_raw(picture.width(), picture.height(), levels).expect("three levels a pixel")
 }
 
 /// How many copies of the pixels turning takes: flips and half turns are done in place.

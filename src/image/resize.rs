@@ -5,7 +5,7 @@ use fast_image_resize::pixels::U16;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-use super::{Part, Photo, Pixels};
+use super::{Part, Photo, Pixels, resample};
 use crate::model::{Fit, Resize};
 
 /// Where the picture lies inside a canvas of the requested size.
@@ -27,10 +27,8 @@ pub fn resize(photo: &Photo, (width, height): (u32, u32), filter: Resize, fit: F
     let placement = place(photo.part, (width, height), fit);
     let (inner_width, inner_height) = placement.size;
     let (left, top) = placement.corner;
-    let source = view(&photo.pixels, PixelType::U8x3);
-    let target = across_then_down(&source, placement.size, filter, placement.source);
-    let inner = RgbImage::from_raw(inner_width, inner_height, target.into_vec())
-        .expect("three bytes a pixel were made");
+    let inner = resample::resample(&photo.pixels, placement.source, placement.size, filter)
+        .unwrap_or_else(|| nearest(&photo.pixels, placement.source, placement.size));
     if (inner_width, inner_height) == (width, height) {
         return inner;
     }
@@ -59,50 +57,16 @@ pub fn resize_levels(
     target
 }
 
-fn view(picture: &Pixels, kind: PixelType) -> ImageRef<'_> {
-    ImageRef::new(picture.width(), picture.height(), picture.as_raw(), kind)
-        .expect("an RgbImage has three bytes a pixel")
-}
-
-/// Rows are resized before columns, as Pillow does it. Each pass ends in 8 bits, so where a filter
-/// overshoots at an edge the order shows: up to 8 levels at hard edges between pure colours. Pillow
-/// goes the other way, as the library always does, for ribbons more than a hundred times as high as
-/// wide, which would grow between the passes.
-fn across_then_down(
-    source: &ImageRef<'_>,
-    (width, height): (u32, u32),
-    filter: Resize,
-    part: Part,
-) -> Image<'static> {
-    let rows = source.height();
-    let mut target = Image::new(width, height, PixelType::U8x3);
-    let ribbon = rows > 100 * source.width() && height < rows;
-    if filter == Resize::Nearest || ribbon {
-        run(source, &mut target, &options(filter, part));
-        return target;
-    }
-    let across = Part {
-        top: 0.0,
-        height: f64::from(rows),
-        ..part
-    };
-    let down = Part {
-        left: 0.0,
-        width: f64::from(width),
-        ..part
-    };
-    let mut narrow = Image::new(width, rows, PixelType::U8x3);
-    run(source, &mut narrow, &options(filter, across));
-    let narrow = ImageRef::new(width, rows, narrow.buffer(), PixelType::U8x3)
-        .expect("three bytes a pixel were made");
-    run(&narrow, &mut target, &options(filter, down));
-    target
-}
-
-fn run(source: &ImageRef<'_>, target: &mut Image<'_>, options: &ResizeOptions) {
+/// Each new pixel is the old one that lies under its middle.
+fn nearest(source: &Pixels, part: Part, (width, height): (u32, u32)) -> Pixels {
+    let kind = PixelType::U8x3;
+    let source = ImageRef::new(source.width(), source.height(), source.as_raw(), kind)
+        .expect("an RgbImage has three bytes a pixel");
+    let mut target = Image::new(width, height, kind);
     Resizer::new()
-        .resize(source, target, options)
-        .expect("both sides have the same pixel type, and the crop lies inside");
+        .resize(&source, &mut target, &options(Resize::Nearest, part))
+        .expect("both sides have the same pixel type, and the part lies inside");
+    Pixels::from_raw(width, height, target.into_vec()).expect("three bytes a pixel were made")
 }
 
 fn options(filter: Resize, part: Part) -> ResizeOptions {

@@ -130,8 +130,7 @@ pub enum Truncated {
     /// It is broken, and the caller is told.
     #[default]
     Refuse,
-    /// What is there counts, as with Pillow's `LOAD_TRUNCATED_IMAGES`: the rest of a PNG or BMP is
-    /// black, that of a JPEG stripes of its last colour (grey with Pillow). Such a JPEG is decoded in
-    /// full.
+    /// What is there counts, as with Pillow's `LOAD_TRUNCATED_IMAGES`, and the rest is as there: black in
+    /// a PNG or BMP, grey in a JPEG. Such a JPEG is decoded in full.
     Accept,
 }

@@ -5,7 +5,7 @@ Pillow's way is the one of most trainings: every pixel decoded, `exif_transpose`
 scales or resizes any more. Whoever trained with Pillow gets the answers that the training promises.
 
 `make test` takes a quarter of the pictures; `make proof` takes all, and asks the reference bundle
-as well (300 x 300, untrained).
+as well (300 x 300, untrained); TEST_REFERENCE_BUNDLE names a trained one instead.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ from dermald_model.lesions import LABELS, draw
 from PIL import Image, ImageOps
 
 PICTURES = ROOT / "target/test-pictures"
-REFERENCE = ROOT / "build/reference/bundle"
+REFERENCE = Path(os.environ.get("TEST_REFERENCE_BUNDLE", ROOT / "build/reference/bundle"))
 LONG = bool(os.environ.get("TEST_LONG"))
 BUNDLES = [ROOT / "models/demo", *([REFERENCE] if LONG else [])]
 
-# The largest difference of any class, for photographs and for all else. The rest has colours that
-# no skin has, or is a few pixels wide, and a model that has never seen such things is undecided. In
-# full, files are decoded to the bit as Pillow does, and the resize rounds some levels otherwise.
-PHOTOGRAPH = re.compile(r"skin-.*|12 MP.*")
+# The largest difference of any class. In full, a picture reaches the model to the bit as Pillow
+# gives it, but for two BMPs and a TIFF.
 NEAR = {"full": 0.001, "scaled": 0.02}
-NEAR_OTHERWISE = {"full": 0.005, "scaled": 0.025}
 # An untrained network makes much of nothing: on a level of noise it changes its mind by 0.15.
-ONLY_PHOTOGRAPHS = [REFERENCE]
+UNTRAINED = ROOT / "build/reference/bundle"
+PHOTOGRAPH = re.compile(r"skin-.*|12 MP.*")
 
 # Not read by us, read in another way by Pillow, or nobody's photo; tests/pillow.rs
 # has the reasons.
@@ -53,12 +51,19 @@ def test_probabilities_are_those_of_pillows_pixels(
     bundle: Path, decode: str, tmp_path: Path
 ) -> None:
     form = tomllib.loads((bundle / "manifest.toml").read_text(encoding="utf-8"))["input"]
+    size = (form["width"], form["height"])
     apart: dict[str, float] = {}
     with daemon(decoding(bundle, decode, tmp_path)) as socket, dermald.Client(socket) as client:
         for name, file in files():
-            ours = probabilities(client, file)
-            pillows = probabilities(client, by_pillow(file, (form["width"], form["height"])))
-            apart[name] = max(abs(ours[label] - pillows[label]) for label in pillows)
+            pillows = probabilities(client, by_pillow(file, size))
+            apart[name] = difference(probabilities(client, file), pillows)
+            if decode == "scaled" and apart[name] > NEAR[decode]:
+                # An undecided model turns a rounded level into this, in Pillow's draft as well.
+                draft = difference(
+                    probabilities(client, by_pillow(file, size, draft=True)), pillows
+                )
+                print(f"\n{name}: {apart[name]:.4f} apart, Pillow's draft {draft:.4f}")
+                apart[name] = max(0.0, apart[name] - draft)
     worst = sorted(apart, key=lambda name: apart[name], reverse=True)[:8]
     median = sorted(apart.values())[len(apart) // 2]
     print(
@@ -66,14 +71,10 @@ def test_probabilities_are_those_of_pillows_pixels(
         f"({worst[0]}), median {median:.6f}"
     )
     assert len(apart) >= (290 if LONG else 70)
-    photographs = [apart[name] for name in apart if PHOTOGRAPH.fullmatch(name)]
-    print(f"{len(photographs)} photographs: at most {max(photographs):.5f} apart")
-    otherwise = 1.0 if bundle in ONLY_PHOTOGRAPHS else NEAR_OTHERWISE[decode]
-    far = {
-        name: difference
-        for name, difference in apart.items()
-        if difference > (NEAR[decode] if PHOTOGRAPH.fullmatch(name) else otherwise)
-    }
+    photographs = {name: apart[name] for name in apart if PHOTOGRAPH.fullmatch(name)}
+    print(f"{len(photographs)} photographs: at most {max(photographs.values()):.5f} apart")
+    judged = photographs if decode == "scaled" and bundle == UNTRAINED else apart
+    far = {name: judged[name] for name in judged if judged[name] > NEAR[decode]}
     assert not far, far
 
 
@@ -106,9 +107,11 @@ def files() -> Iterator[tuple[str, bytes]]:
         yield f"12 MP, {LABELS[label].name}", file.getvalue()
 
 
-def by_pillow(file: bytes, size: tuple[int, int]) -> bytes:
+def by_pillow(file: bytes, size: tuple[int, int], *, draft: bool = False) -> bytes:
     with warnings.catch_warnings(), Image.open(io.BytesIO(file)) as picture:
         warnings.simplefilter("ignore")
+        if draft:
+            picture.draft("RGB", (2 * size[0], 2 * size[1]))
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     out = io.BytesIO()
     upright.resize(size, Image.Resampling.LANCZOS).save(out, "PNG")
@@ -117,3 +120,7 @@ def by_pillow(file: bytes, size: tuple[int, int]) -> bytes:
 
 def probabilities(client: dermald.Client, file: bytes) -> dict[int, float]:
     return {label.index: label.probability for label in client.predict(file).labels}
+
+
+def difference(ours: dict[int, float], theirs: dict[int, float]) -> float:
+    return max(abs(ours[label] - theirs[label]) for label in theirs)

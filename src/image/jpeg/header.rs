@@ -2,8 +2,7 @@
 //!
 //! One walk over the markers of the whole file finds its size, coding, orientation and number of
 //! scans, and whether it has an end. Decoders tell some of this too, but late (scans are counted by
-//! decoding them) or not at all (both of ours read zeros where something is missing, which
-//! gives stripes, and say nothing).
+//! decoding them) or not at all (all of ours read zeros where something is missing, and say nothing).
 
 use image::metadata::Orientation;
 

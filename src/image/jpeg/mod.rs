@@ -22,11 +22,11 @@
 //!   cargo. It is in maintenance mode: bugs are fixed, nothing is added, and nothing need be.
 //! - `mozjpeg` is as fast, but its C parses the bytes of strangers inside the process that serves
 //!   everybody, and its errors unwind through C. It alone decodes to the bit as Pillow does, so it is
-//!   used where a manifest asks for that (`decode = "full"`), and nowhere else: see [`exact`].
+//!   used where a manifest asks for that, and nowhere else: see [`exact`].
 //! - `turbojpeg` would be libjpeg-turbo with its assembler, about a third faster here (Pillow's row);
 //!   it cannot be built without cmake, is slow without nasm, and is C as well. 40 ms of 48 megapixels
 //!   are not worth either, beside an inference of more than 100 ms.
-//! - `zune-jpeg` is the best of them at full size and stays for small photos and cut files.
+//! - `zune-jpeg` is the best of them at full size and stays for small photos.
 //!
 //! # What the scale costs in likeness
 //!
@@ -120,13 +120,13 @@ pub(super) fn decode(
     Ok(Photo::upright(picture, size, header.orientation))
 }
 
-/// A site that asks for every pixel asks for those that its training saw. The colours of CMYK are none
-/// of libjpeg's business.
+/// A site that asks for every pixel asks for those that its training saw. What is grey where a file ends
+/// early is libjpeg's idea, too.
 fn decodes_exactly(header: &Header, detail: Detail) -> bool {
-    matches!(detail, Detail::Full) && header.whole && header.components.len() < 4
+    matches!(detail, Detail::Full) || !header.whole
 }
 
-/// CMYK is left to `jpeg-decoder` at every scale: it gives the ink that Pillow sees. So are the
+/// CMYK is left to `jpeg-decoder`: it gives the ink that Pillow sees. So are the
 /// narrowest pictures: `zune-jpeg` smears their colours (7 levels off for 2 x 1 pixels).
 fn decodes_with_zune(header: &Header, scale: u32) -> bool {
     scale == 1 && header.components.len() < 4 && header.width.min(header.height) > NARROW
