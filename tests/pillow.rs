@@ -6,7 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use dermald::image::{Detail, PictureError, PictureLimits, Pixels, Reading, decode, resize};
-use dermald::model::{Colour, Fit, Resize, Truncated};
+use dermald::model::{Colour, Fit, Orientation, Resize, Truncated};
 
 /// The size that `make.py` calls the model's.
 const MODEL_SIZE: (u32, u32) = (150, 100);
@@ -154,6 +154,30 @@ fn full_pictures_are_pillows_to_the_bit() {
 fn scaled_pictures_are_pillows_full_ones_within_two_levels() {
     let far = far(&whole(), Reading::like_pillow(ENOUGH), SCALED, TOO_NARROW);
     assert!(far.is_empty(), "{}", far.join("\n"));
+}
+
+/// The files have the same pixels, and each its own orientation.
+#[test]
+fn photos_stay_as_stored_where_the_manifest_says_so() {
+    for extension in ["png", "tiff", "webp", "jpg"] {
+        let decoded = |number: u8, orientation: Orientation| {
+            let size = if extension == "jpg" { "-400" } else { "" };
+            let name = format!("orientation-{number}{size}.{extension}");
+            let path = support::root().join("target/test-pictures").join(name);
+            let reading = Reading {
+                orientation,
+                ..Reading::like_pillow(Detail::Full)
+            };
+            let file = std::fs::read(path).expect("readable");
+            decode::decode(&file, LIMITS, reading)
+                .expect("a picture")
+                .pixels
+        };
+        let stored = decoded(1, Orientation::Exif);
+        assert!(decoded(6, Orientation::AsStored) == stored, "{extension}");
+        let (width, height) = stored.dimensions();
+        assert_eq!(decoded(6, Orientation::Exif).dimensions(), (height, width));
+    }
 }
 
 /// `ImageOps.fit` is the centre crop of many trainings.

@@ -61,6 +61,7 @@ def test_text_has_the_keys_of_the_contract() -> None:
         ('alpha = "drop"', 'alpha = "grey"', "accepted: drop, white, black"),
         ('colour = "as-stored"', 'colour = "p3"', "accepted: as-stored, srgb"),
         ('truncated = "refuse"', 'truncated = "no"', "accepted: refuse, accept"),
+        ('orientation = "exif"', 'orientation = "up"', "accepted: exif, as-stored"),
         ('layout = "NCHW"', 'layout = "CHWN"', "accepted: NHWC, NCHW"),
         ('score = "logit"', 'score = "loss"', "accepted: softmax, logit"),
         ("mean = [1.5, 2.0, 3.0]", "mean = [1.5]", "input.mean needs three numbers"),
@@ -79,7 +80,13 @@ def test_broken_manifest_is_refused_by_key(
 
 def test_bundles_from_before_optional_keys_are_read(tmp_path: Path) -> None:
     text = _EXAMPLE.to_toml()
-    keys = ('decode = "scaled"', 'alpha = "drop"', 'colour = "as-stored"', 'truncated = "refuse"')
+    keys = (
+        'decode = "scaled"',
+        'alpha = "drop"',
+        'colour = "as-stored"',
+        'truncated = "refuse"',
+        'orientation = "exif"',
+    )
     for key in (f"{key}\n" for key in keys):
         assert key in text
         text = text.replace(key, "")

@@ -123,7 +123,7 @@ fn span(start: f64, length: f64, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Alpha, Colour, Decode, Layout, Resize, Truncated};
+    use crate::model::{Alpha, Colour, Decode, Layout, Orientation, Resize, Truncated};
 
     fn input(fit: Fit) -> Input {
         Input {
@@ -137,6 +137,7 @@ mod tests {
             alpha: Alpha::Drop,
             colour: Colour::AsStored,
             truncated: Truncated::Refuse,
+            orientation: Orientation::Exif,
             scale: 1.0,
             mean: [0.0; 3],
             std: [1.0; 3],

@@ -5,14 +5,14 @@
 //! from a decoder, so the checks here are the ones that count.
 
 use bytes::Bytes;
-use image::metadata::Orientation;
+use image::metadata::Orientation::{self, NoTransforms};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::limits::Cost;
 use super::photo::turning_copies;
 use super::watched::Watched;
 use super::{Photo, PictureError, PictureLimits, Reading, jpeg, partial, profile, tiff, webp};
-use crate::model::{Alpha, Colour, Truncated};
+use crate::model::{self, Alpha, Colour, Truncated};
 
 /// What a PNG's texts and colour profile may take, unpacked, and its rows while they are. They are
 /// held beside the pixels, and a thousandth of it in the file is enough.
@@ -62,7 +62,10 @@ pub fn take(file: Bytes, limits: PictureLimits, reading: Reading) -> Result<Phot
     });
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(refusal)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = match reading.orientation {
+        model::Orientation::Exif => decoder.orientation().unwrap_or(NoTransforms),
+        model::Orientation::AsStored => NoTransforms,
+    };
     let beside = match format {
         Some(ImageFormat::Tiff) => tiff::bytes_beside(&decoder),
         Some(ImageFormat::WebP) => webp::bytes_beside(&file, decoder.dimensions()),

@@ -1,6 +1,6 @@
 //! What is wanted of a picture: how large it must come out of decoding, and on which ground.
 
-use crate::model::{Alpha, Colour, Decode, Input, Truncated};
+use crate::model::{Alpha, Colour, Decode, Input, Orientation, Truncated};
 
 /// What is wanted of a picture.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub struct Reading {
     pub colour: Colour,
     /// What becomes of a file that ends early.
     pub truncated: Truncated,
+    /// Whether it is turned upright.
+    pub orientation: Orientation,
 }
 
 impl Reading {
@@ -24,10 +26,11 @@ impl Reading {
             alpha: input.alpha,
             colour: input.colour,
             truncated: input.truncated,
+            orientation: input.orientation,
         }
     }
 
-    /// As Pillow's `convert("RGB")` does it: transparency and profile are dropped, and a file must
+    /// As Pillow's `exif_transpose` and `convert("RGB")` do it: transparency and profile are dropped, and a file must
     /// be whole.
     #[must_use]
     pub const fn like_pillow(detail: Detail) -> Self {
@@ -36,6 +39,7 @@ impl Reading {
             alpha: Alpha::Drop,
             colour: Colour::AsStored,
             truncated: Truncated::Refuse,
+            orientation: Orientation::Exif,
         }
     }
 }

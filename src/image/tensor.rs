@@ -28,7 +28,7 @@ pub fn from_photo(photo: &Photo, input: &Input) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::image::Pixels;
-    use crate::model::{Alpha, Colour, Decode, Fit, Resize, Truncated};
+    use crate::model::{Alpha, Colour, Decode, Fit, Orientation, Resize, Truncated};
 
     fn input(layout: Layout) -> Input {
         Input {
@@ -42,6 +42,7 @@ mod tests {
             alpha: Alpha::Drop,
             colour: Colour::AsStored,
             truncated: Truncated::Refuse,
+            orientation: Orientation::Exif,
             scale: 0.5,
             mean: [1.0, 2.0, 3.0],
             std: [1.0, 2.0, 4.0],

@@ -32,6 +32,9 @@ pub struct Input {
     /// What becomes of a file that ends early.
     #[serde(default)]
     pub truncated: Truncated,
+    /// Whether a photo is turned upright.
+    #[serde(default)]
+    pub orientation: Orientation,
     /// `tensor = (pixel * scale - mean) / std`, with pixels in 0..255.
     #[serde(default = "one")]
     pub scale: f32,
@@ -133,4 +136,15 @@ pub enum Truncated {
     /// What is there counts, as with Pillow's `LOAD_TRUNCATED_IMAGES`, and the rest is as there: black in
     /// a PNG or BMP, grey in a JPEG. Such a JPEG is decoded in full.
     Accept,
+}
+
+/// Whether a photo is turned as its EXIF says. The overlay is turned alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Orientation {
+    /// It is, as with Pillow's `exif_transpose`.
+    #[default]
+    Exif,
+    /// It is not: for models whose training saw photos as they lie in their files.
+    AsStored,
 }

@@ -18,5 +18,5 @@ pub mod selftest;
 pub mod stamp;
 
 pub use bundle::{Bundle, BundleError};
-pub use input::{Alpha, Colour, Decode, Fit, Input, Layout, Resize, Truncated};
+pub use input::{Alpha, Colour, Decode, Fit, Input, Layout, Orientation, Resize, Truncated};
 pub use manifest::{Activation, Labels, Manifest};

@@ -24,6 +24,7 @@ CHOICES = {
     "alpha": ("drop", "white", "black"),
     "colour": ("as-stored", "srgb"),
     "truncated": ("refuse", "accept"),
+    "orientation": ("exif", "as-stored"),
     "activation": ("softmax", "sigmoid", "none"),
     "score": ("softmax", "logit"),
     "method": ("gradcam", "hirescam"),
@@ -32,7 +33,7 @@ CHOICES = {
 
 
 # Keys of [input] that bundles from before them do not have.
-_OPTIONAL = ("decode", "alpha", "colour", "truncated")
+_OPTIONAL = ("decode", "alpha", "colour", "truncated", "orientation")
 
 
 class ManifestError(Refusal):
@@ -53,6 +54,7 @@ class Input:
     alpha: str = "drop"
     colour: str = "as-stored"
     truncated: str = "refuse"
+    orientation: str = "exif"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)

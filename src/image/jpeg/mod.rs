@@ -65,6 +65,7 @@ mod upload;
 use std::io::Cursor;
 
 use bytes::Bytes;
+use image::metadata::Orientation::NoTransforms;
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader};
 use jpeg_decoder::{Decoder, Error, PixelFormat};
 
@@ -74,7 +75,7 @@ use self::upload::Upload;
 use super::limits::Cost;
 use super::photo::{turned, turning_copies};
 use super::{Detail, Photo, PictureError, PictureLimits, Pixels, Reading, decode};
-use crate::model::Truncated;
+use crate::model::{Orientation, Truncated};
 
 /// Least side of what `zune-jpeg` gets, in pixels: two blocks of colours.
 const NARROW: u32 = 16;
@@ -93,10 +94,13 @@ pub(super) fn decode(
     limits: PictureLimits,
     reading: Reading,
 ) -> Result<Photo, PictureError> {
-    let header = match reading.truncated {
+    let mut header = match reading.truncated {
         Truncated::Refuse => Header::read(&file)?,
         Truncated::Accept => Header::read_what_is_there(&file)?,
     };
+    if reading.orientation == Orientation::AsStored {
+        header.orientation = NoTransforms;
+    }
     file.truncate(header.length);
     // zune-jpeg forgives a restart marker that is missing, and jpeg-decoder does not.
     let scale = if header.whole {

@@ -120,6 +120,7 @@ fn input(reading: Reading, fit: Fit) -> Input {
         alpha: reading.alpha,
         colour: reading.colour,
         truncated: reading.truncated,
+        orientation: reading.orientation,
         scale: 1.0 / 255.0,
         mean: [0.0; 3],
         std: [1.0; 3],
