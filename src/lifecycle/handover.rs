@@ -188,11 +188,19 @@ fn mark(descriptors: &[BorrowedFd<'_>], flags: FdFlag) -> io::Result<()> {
 }
 
 /// What is ours was opened so; this is for what libraries opened. Kernels before 5.11 do not know it.
+/// By its number, as glibc has a function for it from 2.34 on only, and hosts have older ones.
 #[expect(unsafe_code, reason = "neither std nor nix has this system call")]
 fn close_all_on_exec() {
-    let flag = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+    let (first, last): (libc::c_uint, libc::c_uint) = (3, libc::c_uint::MAX);
     // SAFETY: no descriptor is closed here, each is only marked.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, flag) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
 }
 
 /// Takes over what the image before packed into the memfd with the number `fd`. Every descriptor is
