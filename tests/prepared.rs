@@ -98,14 +98,43 @@ fn copy_that_was_written_to_is_made_anew() {
     let (_folder, cache) = new_cache();
     drop(served("nchw", &cache));
     let graph = prepared(&cache).join("model.onnx");
-    let (before, content) = (
-        std::fs::metadata(&graph).expect("there").ino(),
-        std::fs::read(&graph).expect("read"),
-    );
+    let mut content = std::fs::read(&graph).expect("read");
+    let before = std::fs::metadata(&graph).expect("there").ino();
+    content.push(0);
     set_mode(&graph, 0o600);
     std::fs::write(&graph, content).expect("written in place");
     assert!(is_prepared(&served("nchw", &cache)));
     assert_ne!(std::fs::metadata(&graph).expect("there").ino(), before);
+}
+
+#[test]
+fn cache_that_was_copied_with_its_bundle_is_served_and_read_once() {
+    let (folder, built) = new_cache();
+    let (code, words) = prepare(&["nchw"], &built);
+    assert_eq!(code, 0, "{words}");
+    // As hosts do it: what was built is packed, and unpacked on another machine.
+    let cache = folder.path().join("unpacked");
+    std::fs::create_dir_all(cache.join(prepared(&built).file_name().expect("a name")))
+        .expect("made");
+    for file in content(&prepared(&built)) {
+        let place = cache.join(file.strip_prefix(&built).expect("inside"));
+        std::fs::copy(&file, place).expect("copied");
+    }
+    let record = || std::fs::read_to_string(prepared(&cache).join("prepared.toml")).expect("read");
+    let packed = record();
+    let inode = || {
+        let graph = prepared(&cache).join("model.onnx");
+        std::fs::metadata(graph).expect("there").ino()
+    };
+    let unpacked = inode();
+    let first = served("nchw", &cache);
+    assert!(is_prepared(&first));
+    assert!(!first.log().contains("preparing"), "{}", first.log());
+    assert_eq!(inode(), unpacked, "what was copied is served");
+    let noted = record();
+    assert_ne!(noted, packed, "the new stamps are noted");
+    drop(served("nchw", &cache));
+    assert_eq!(record(), noted, "and suffice from then on");
 }
 
 #[test]
@@ -124,7 +153,7 @@ fn copy_that_cannot_be_loaded_is_made_anew() {
         .parse()
         .expect("TOML");
     let stamp = Stamp::of(&std::fs::metadata(&weights).expect("there"));
-    table["files"]["weights.bin"] = toml::Value::try_from(stamp).expect("a table");
+    table["files"]["weights.bin"]["stamp"] = toml::Value::try_from(stamp).expect("a table");
     std::fs::write(&record, table.to_string()).expect("written");
     let daemon = served("weights", &cache);
     assert!(is_prepared(&daemon));

@@ -294,8 +294,8 @@ impl From<BundleError> for CopyError {
     }
 }
 
-/// Reads the file at `path` and holds it against its hash.
-fn check_file(path: &Path, expected: &str) -> Result<Stamp, BundleError> {
+/// Reads the file at `path` and holds it against its hash; what it was meanwhile.
+pub(super) fn check_file(path: &Path, expected: &str) -> Result<Stamp, BundleError> {
     let (found, stamp) = read_file(path, |_| Ok::<_, BundleError>(()))?;
     expect_hash(path, expected, found)?;
     Ok(stamp)
@@ -309,6 +309,14 @@ fn expect_hash(path: &Path, expected: &str, found: String) -> Result<(), BundleE
         path: path.into(),
         expected: expected.into(),
         found,
+    })
+}
+
+/// The hash of the file at `path`, and what it was before it was read.
+pub(super) fn hash_file(path: &Path) -> io::Result<(String, Stamp)> {
+    read_file(path, |_| Ok(())).map_err(|error| match error {
+        BundleError::Unreadable { cause, .. } => cause,
+        other => io::Error::other(other),
     })
 }
 

@@ -9,9 +9,12 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::draft::{Draft, SOURCE};
 use super::error::{CacheError, system};
-use super::record::{RECORD, Record, mark_used, read_record, remember, write_record};
+use super::record::{
+    RECORD, Record, Sealed, mark_used, read_record, remember, replace, write_record,
+};
 use super::{DRAFT, FORM, GRAPH, Host, short};
 use crate::lifecycle::trust;
+use crate::model::bundle::check_file;
 use crate::model::stamp::Stamp;
 use crate::model::{Bundle, BundleError};
 
@@ -60,8 +63,8 @@ impl Cache {
         Ok(bundle)
     }
 
-    /// The graph of `bundle` that was prepared for `host`; `None` when there is none that is whole
-    /// and untouched.
+    /// The graph of `bundle` that was prepared for `host`; `None` when there is none that is whole.
+    /// Files that were touched since, or copied with the cache, are read once.
     ///
     /// # Errors
     ///
@@ -76,20 +79,21 @@ impl Cache {
                 checked => checked?,
             }
         }
-        let Some(record) = read_record(&folder).filter(|record| record.digest == bundle.digest)
+        let Some(mut record) = read_record(&folder).filter(|record| record.digest == bundle.digest)
         else {
             return Ok(None);
         };
-        for (name, stamp) in &record.files {
-            let path = folder.join(name);
-            // Another process may be putting a new one in its place.
-            let Ok(found) = std::fs::symlink_metadata(&path) else {
+        let noted = record.files.clone();
+        for (name, sealed) in &mut record.files {
+            let Some(stamp) = look_at(folder.join(name), sealed)? else {
                 return Ok(None);
             };
-            trust::owned(&found).map_err(|reason| CacheError::Untrusted { path, reason })?;
-            if Stamp::of(&found) != *stamp {
-                return Ok(None);
-            }
+            sealed.stamp = stamp;
+        }
+        if record.files != noted
+            && let Ok(_lock) = self.lock(FlockArg::LockExclusiveNonblock)
+        {
+            replace(&folder, &record);
         }
         mark_used(&folder);
         let whole = record.files.contains_key(GRAPH);
@@ -199,6 +203,21 @@ impl Cache {
             .map_err(system(&path))?;
         Flock::lock(file, how).map_err(|(_, errno)| system(&path)(errno.into()))
     }
+}
+
+/// What the file at `path` is now; `None` when it is not what was sealed.
+fn look_at(path: PathBuf, sealed: &Sealed) -> Result<Option<Stamp>, CacheError> {
+    // Another process may be putting a new one in its place.
+    let Ok(found) = std::fs::symlink_metadata(&path) else {
+        return Ok(None);
+    };
+    if let Err(reason) = trust::owned(&found) {
+        return Err(CacheError::Untrusted { path, reason });
+    }
+    if Stamp::of(&found) == sealed.stamp {
+        return Ok(Some(sealed.stamp));
+    }
+    Ok(check_file(&path, &sealed.sha256).ok())
 }
 
 fn check_folder(path: &Path) -> Result<(), CacheError> {

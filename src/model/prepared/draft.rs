@@ -1,6 +1,5 @@
 //! A prepared model that is being written: inside the cache, but under a name that nobody opens.
 
-use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,8 +7,8 @@ use std::path::PathBuf;
 use nix::fcntl::Flock;
 
 use super::error::{CacheError, room, system};
-use crate::model::bundle::{CopyError, Stamps};
-use crate::model::stamp::Stamp;
+use super::record::{Files, Sealed};
+use crate::model::bundle::{CopyError, hash_file};
 use crate::model::{Bundle, BundleError};
 
 /// The copy of the bundle inside a draft.
@@ -64,21 +63,22 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes every file read-only, for those that `mode` lets into the cache, and takes its stamp.
-    pub(super) fn seal(&self, mode: u32) -> Result<Stamps, CacheError> {
-        let mut stamps = BTreeMap::new();
+    /// Makes every file read-only, for those that `mode` lets into the cache, and takes its hash and its
+    /// stamp.
+    pub(super) fn seal(&self, mode: u32) -> Result<Files, CacheError> {
+        let mut files = Files::new();
         for entry in std::fs::read_dir(&self.folder).map_err(system(&self.folder))? {
             let path = entry.map_err(system(&self.folder))?.path();
             let seal = || {
                 File::open(&path)?.sync_all()?;
                 std::fs::set_permissions(&path, Permissions::from_mode(mode & 0o444))?;
-                std::fs::metadata(&path)
+                hash_file(&path)
             };
-            let sealed = seal().map_err(system(&path))?;
+            let (sha256, stamp) = seal().map_err(system(&path))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            stamps.insert(name.into_owned(), Stamp::of(&sealed));
+            files.insert(name.into_owned(), Sealed { sha256, stamp });
         }
-        Ok(stamps)
+        Ok(files)
     }
 }
 

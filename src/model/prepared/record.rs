@@ -1,5 +1,6 @@
 //! What stands beside a prepared model: what it was made of, for whom, and the stamps of its files.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,7 @@ use super::FORM;
 use crate::lifecycle::trust;
 use crate::model::Bundle;
 use crate::model::bundle::Stamps;
+use crate::model::stamp::Stamp;
 
 /// Its file.
 pub(super) const RECORD: &str = "prepared.toml";
@@ -28,7 +30,20 @@ pub(super) struct Record {
     pub(super) cpu: String,
     /// The bundle's files when their hashes were checked.
     pub(super) bundle: Stamps,
-    pub(super) files: Stamps,
+    pub(super) files: Files,
+}
+
+/// The files of a prepared model, by name.
+pub(super) type Files = BTreeMap<String, Sealed>;
+
+/// A file as it was when it was found whole. With another stamp it was touched, or copied to another
+/// disk with the whole cache, as hosts do that build on one machine and serve on another; then its hash
+/// decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sealed {
+    pub(super) sha256: String,
+    pub(super) stamp: Stamp,
 }
 
 /// The record in `folder`, when there is one of our form that nobody else can have written.
@@ -49,18 +64,24 @@ pub(super) fn write_record(path: &Path, record: &Record, mode: u32) -> io::Resul
 }
 
 /// Notes the stamps of a bundle that was copied anew, so that it need not be hashed at every start.
-/// Whoever may only read the cache cannot, and does without. Called with the lock held.
+/// Called with the lock held.
 pub(super) fn remember(folder: &Path, record: Record, bundle: &Bundle) {
     let record = Record {
         bundle: bundle.checked.clone(),
         ..record
     };
+    replace(folder, &record);
+}
+
+/// Writes the record anew. Whoever may only read the cache cannot, and does without. Called with the
+/// lock held.
+pub(super) fn replace(folder: &Path, record: &Record) {
     let beside = folder.join(format!("{RECORD}.new"));
     let written = std::fs::metadata(folder)
-        .and_then(|found| write_record(&beside, &record, found.permissions().mode()))
+        .and_then(|found| write_record(&beside, record, found.permissions().mode()))
         .and_then(|()| std::fs::rename(&beside, folder.join(RECORD)));
     if let Err(error) = written {
-        tracing::debug!(%error, "the bundle's files could not be noted as checked");
+        tracing::debug!(%error, "files could not be noted as checked");
     }
 }
 
