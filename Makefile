@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DENY := target/tools/bin/cargo-deny
+ABOUT := target/tools/bin/cargo-about
 OLD_RUNTIME := target/old-onnxruntime/libonnxruntime.so
 BUNDLES := target/test-bundles/.made
 PICTURES := target/test-pictures/.made
@@ -18,6 +19,10 @@ MODELS_BIN := $(MODELS)/bin
 # A bundle of the first site's architecture, untrained: for benchmarks.
 REFERENCE := build/reference
 BOX_PACKAGES := build/box/packages/.made
+# What is released, and what it is released with.
+DIST := target/dist
+RELEASE := .venv-release
+RELEASE_BIN := $(RELEASE)/bin
 # Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
 # Asked anew for every recipe (make's own wildcard remembers a folder as it was before `setup`).
 export ORT_DYLIB_PATH = $(shell find $(CURDIR)/$(VENV) -name 'libonnxruntime.so*' 2>/dev/null | head -n 1)
@@ -56,7 +61,7 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 		$(BIN)/python -m pytest -q -s tests/python/test_pictures.py
 	TEST_PARITY_PICTURES=50 TEST_LONG=1 \
 		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
-	$(MAKE) newer
+	$(MAKE) release newer
 	$(MAKE) bench soak
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
 
@@ -128,6 +133,63 @@ box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) ## A free web service as a
 	cargo build --release --locked
 	$(BIN)/python tests/bench/free_tier.py --daemon target/release/dermald --json build/box/box.json $(ARGS)
 
+# Everything but the upload. The wheel that is shipped is tested with ONNX Runtime's oldest and newest
+# version, the second on a newer Python where there is one; the source distribution is built as a site
+# would build it. `sha256sum --check SHA256SUMS`.
+LOWEST_RUNTIME := 1.24.1
+LARGEST_WHEEL := 12582912
+.PHONY: release
+release: deny $(DIST)/.wheel ## Wheel, source distribution, bills of material, licences, checksums; all of it tested
+	rm -f $(DIST)/*.tar.gz $(DIST)/*.json $(DIST)/dermald_model* $(DIST)/LICENCES-* $(DIST)/SHA256SUMS
+	cd python-client && ../$(RELEASE_BIN)/maturin sdist --out $(CURDIR)/$(DIST)
+	$(RELEASE_BIN)/python -m build --outdir $(DIST) models >target/build-models.log
+	$(RELEASE_BIN)/twine check --strict $(DIST)/*.whl $(DIST)/*.tar.gz
+	$(RELEASE_BIN)/check-wheel-contents $(DIST)/*.whl
+	@for wheel in $(DIST)/dermald-*.whl; do size=$$(stat -c %s "$$wheel"); echo "$$wheel: $$size bytes"; \
+		test "$$size" -le $(LARGEST_WHEEL) || { echo "more than $(LARGEST_WHEEL)"; exit 1; }; done
+	$(RELEASE_BIN)/python tests/release/bare.py $(DIST)/dermald-*_x86_64.whl --onnxruntime $(LOWEST_RUNTIME) \
+		--into target/bare/lowest
+	$$($(NEWER_PYTHON) -c '' 2>/dev/null && echo $(NEWER_PYTHON) || echo $(RELEASE_BIN)/python) \
+		tests/release/bare.py $(DIST)/dermald-*_x86_64.whl --onnxruntime newest --into target/bare/newest
+	$(RELEASE_BIN)/python tests/release/source.py $(DIST)/dermald-*.tar.gz --into target/bare/source
+	$(RELEASE_BIN)/pip-licenses --python target/bare/source/bin/python --format markdown --with-urls \
+		--order license --output-file $(DIST)/LICENCES-packages.md
+	cp python-client/THIRD-PARTY.md $(DIST)/LICENCES-crates.md
+	rm -rf target/sbom && $(RELEASE_BIN)/python -m zipfile -e $(DIST)/dermald-*_x86_64.whl target/sbom
+	cp target/sbom/*.dist-info/sboms/*.json $(DIST)
+	cd $(DIST) && sha256sum *.whl *.tar.gz *.json *.md >SHA256SUMS
+	@echo "not uploaded:"; ls -l $(DIST)
+
+# zig links against the glibc that the tag names, whichever this machine has. onnxruntime's own wheels
+# ask for 2.27 or newer, so an older one would serve nobody. For ARM where Rust can compile for it
+# (`rustup target add aarch64-unknown-linux-gnu`); there is no machine here to run that one.
+$(DIST)/.wheel: $(RELEASE)/.made python-client/THIRD-PARTY.md python-client/pyproject.toml Cargo.lock \
+		$(shell find src python-client/src -type f -not -name '*.pyc')
+	mkdir -p $(DIST) && rm -f $(DIST)/dermald-*.whl
+	export PATH="$(CURDIR)/$(RELEASE_BIN):$$PATH"; cd python-client; \
+		maturin build --quiet --release --locked --zig --compatibility manylinux_2_28 --out $(CURDIR)/$(DIST)
+	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/aarch64-unknown-linux-gnu/lib" ]; then \
+		export PATH="$(CURDIR)/$(RELEASE_BIN):$$PATH"; cd python-client; \
+		maturin build --quiet --release --locked --zig --compatibility manylinux_2_28 --out $(CURDIR)/$(DIST) \
+			--target aarch64-unknown-linux-gnu; \
+	else echo "NOT BUILT: the wheel for aarch64 (rustup target add aarch64-unknown-linux-gnu)"; fi
+	touch $@
+
+# The licences' texts must go where the binary goes: the wheel holds them.
+python-client/THIRD-PARTY.md: $(ABOUT) Cargo.lock tests/release/about.toml tests/release/about.hbs
+	$(ABOUT) generate --locked --fail --config tests/release/about.toml --output-file $@ tests/release/about.hbs
+
+$(RELEASE)/.made: tests/requirements-release.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE_BIN)/pip install -q --disable-pip-version-check -r tests/requirements-release.txt
+	touch $@
+
+# With optimisation: it compares every licence with every text, and takes eight minutes without.
+$(ABOUT):
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install -q --locked \
+		--root target/tools --target-dir target/tools/build cargo-about@0.9.3 --features cli
+	rm -rf target/tools/build
+
 .PHONY: soak
 soak: $(VENV)/.made ## 20,000 mixed requests: does the memory grow? ARGS="--minutes 120" goes on for hours
 	cargo build --release --locked
@@ -151,11 +213,13 @@ system:
 			>target/apt-redis.log 2>&1; } \
 		|| echo "NOT TESTED: a cache in Redis (Debian: apt-get install redis-server)"
 
-$(VENV)/.made: tests/requirements.txt python-client/pyproject.toml models/pyproject.toml
+# The client by a path and not by its build, which would compile the daemon once more.
+$(VENV)/.made: tests/requirements.txt models/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -r tests/requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e python-client -e models
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e models
+	echo $(CURDIR)/python-client/src >"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dermald.pth"
 	touch $@
 
 $(MODELS)/.made: models/requirements.txt models/pyproject.toml
@@ -224,12 +288,12 @@ lint: $(VENV)/.made $(MODELS)/.made
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
 	cd models && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check .
-	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench
-	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench
+	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release
+	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release
 	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
-	for folder in bundles fuzz pictures python bench vectors; do \
+	for folder in bundles fuzz pictures python bench release vectors; do \
 		MYPYPATH=models/src:python-client/src:python-client/example $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
 
@@ -247,11 +311,13 @@ test-rust: setup
 	@awk '/^test result:/ { passed += $$4; failed += $$6 } \
 		END { print "Rust: " passed " passed, " failed " failed" }' target/test-rust.log
 
-# The client is tested as it is installed: what the wheel forgets, the tests miss.
+# The client is tested as it is installed: what the wheel forgets, the tests miss. The daemon in this
+# wheel is the one that the tests build anyway; `make release` makes and tests the one that is shipped.
 .PHONY: wheel
 wheel: $(VENV)/.made
 	rm -rf target/wheel
-	cd python-client && ../$(BIN)/hatchling build -t wheel -d $(CURDIR)/target/wheel
+	cd python-client && ../$(BIN)/maturin build --quiet --locked --profile dev --compatibility linux \
+		--out $(CURDIR)/target/wheel
 	$(BIN)/python -m zipfile -e target/wheel/dermald-*.whl target/wheel/unpacked
 
 .PHONY: test-python
@@ -266,4 +332,4 @@ test-python: setup wheel
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
-	rm -rf target build $(VENV) $(MODELS)
+	rm -rf target build $(VENV) $(MODELS) $(RELEASE) $(NEWER) python-client/THIRD-PARTY.md

@@ -11,6 +11,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import dermald
+
 
 class Witness:
     """Watches who uses the processors, from its making to `describe`.
@@ -57,7 +59,7 @@ def versions(binary: Path, *packages: str) -> dict[str, str]:
     digest = hashlib.sha256(binary.read_bytes()).hexdigest()[:12]
     return {
         "daemon": f"{said.stdout.split()[-1]} (sha256 {digest})",
-        "client": version("dermald"),
+        "client": dermald.__version__,
         "Python": platform.python_version(),
         **{name: version(name) for name in packages},
     }
