@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import re
 import secrets
+from collections.abc import Mapping
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -15,16 +16,23 @@ _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
 class UploadError(Exception):
-    """The site did not answer as a visitor would want it to."""
+    """The site did not answer as a visitor would want it to; `status` is what it answered with."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Visitor:
-    """Keeps the cookies of one site."""
+    """Keeps the cookies of one site. `headers` come with every request: what a proxy adds."""
 
-    def __init__(self, host: str, port: int, timeout: float) -> None:
+    def __init__(
+        self, host: str, port: int, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._host = host
         self._port = port
         self._timeout = timeout
+        self._headers = dict(headers or {})
         self._cookies: dict[str, str] = {}
 
     def get(self, path: str) -> str:
@@ -44,7 +52,8 @@ class Visitor:
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> str:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            connection.request(method, path, body, {**headers, "Cookie": self._cookie_header()})
+            sent = {**self._headers, **headers, "Cookie": self._cookie_header()}
+            connection.request(method, path, body, sent)
             response = connection.getresponse()
             text = response.read().decode()
         finally:
@@ -53,7 +62,9 @@ class Visitor:
             for name, morsel in SimpleCookie(header).items():
                 self._cookies[name] = morsel.value
         if response.status != 200:
-            raise UploadError(f"{method} {path} was answered {response.status}: {text[:2000]}")
+            raise UploadError(
+                f"{method} {path} was answered {response.status}: {text[:2000]}", response.status
+            )
         return text
 
     def _cookie_header(self) -> str:

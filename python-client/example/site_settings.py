@@ -7,7 +7,15 @@ from django.core.management.utils import get_random_secret_key
 # Forms that are open while the site restarts must be loaded again; a real site keeps its key.
 SECRET_KEY = os.environ.get("SITE_SECRET_KEY") or get_random_secret_key()
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+# On a host: its own name for the site, and names that the site was given, with spaces between them.
+HOSTED_AT = os.environ.get("RENDER_EXTERNAL_HOSTNAME")
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", *os.environ.get("SITE_HOSTS", "").split()]
+if HOSTED_AT:
+    ALLOWED_HOSTS.append(HOSTED_AT)
+    # TLS ends at the host's proxy, which sets this header and lets no visitor set it. Without it
+    # Django takes a form's origin, https, for another site than this one, http.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    CSRF_COOKIE_SECURE = True
 ROOT_URLCONF = "site_urls"
 WSGI_APPLICATION = "site_wsgi.application"
 INSTALLED_APPS = ["dermald.django"]
