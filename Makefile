@@ -190,6 +190,10 @@ $(ABOUT):
 		--root target/tools --target-dir target/tools/build cargo-about@0.9.3 --features cli
 	rm -rf target/tools/build
 
+.PHONY: hosted
+hosted: $(VENV)/.made $(REFERENCE)/.made $(DIST)/.wheel ## render.yaml's own commands in that box, built here and on another processor; needs root
+	$(BIN)/python tests/bench/hosted.py --json build/box/hosted.json
+
 .PHONY: soak
 soak: $(VENV)/.made ## 20,000 mixed requests: does the memory grow? ARGS="--minutes 120" goes on for hours
 	cargo build --release --locked

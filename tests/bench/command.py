@@ -12,12 +12,17 @@ from subjects import ROOT
 DAEMON = ROOT / "target" / "release" / "dermald"
 
 
-def command(description: str | None) -> argparse.ArgumentParser:
-    """What every benchmark's command line begins with; the description is the file's."""
-    parser = argparse.ArgumentParser(
+def described(description: str | None) -> argparse.ArgumentParser:
+    """A command line with nothing in it yet; the description is the file's."""
+    return argparse.ArgumentParser(
         description=(description or "").partition("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+
+
+def command(description: str | None) -> argparse.ArgumentParser:
+    """What a command line begins with that measures one daemon."""
+    parser = described(description)
     parser.add_argument("--daemon", type=file, default=DAEMON, help="the daemon's binary")
     return parser
 

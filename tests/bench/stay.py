@@ -7,12 +7,13 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import dermald
 from box import Box, Kernel, Limits
 from subjects import ROOT
-from tenants import Tenant, started
+from tenants import Running, Tenant, started
 from watch import Sample, Watch, cpu_seconds
 
 sys.path.insert(0, str(ROOT / "python-client" / "example"))
@@ -73,6 +74,8 @@ class Stay:
     # How long each upload took, loading the form included, and when it was answered.
     answers: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
+    # How often the first visitor was asked to come back later.
+    refused: int = 0
     # For all answers but the first.
     used: Used = field(default_factory=Used)
     base: Used = field(default_factory=Used)
@@ -94,10 +97,10 @@ def stay(tenant: Tenant, limits: Limits, photos: list[Path], uploads: int, log: 
     """`uploads` photos, one after the other. Raises `NoBoxError`."""
     story = Stay(tenant)
     with Box.made(limits) as box, Watch(box.pids, tenant.name_of) as watch:
-        with started(tenant, box.enter([]), log) as port:
-            visitor = Visitor("127.0.0.1", port, PATIENCE_SECONDS)
+        with started(tenant, box.enter([]), log) as running:
+            visitor = Visitor("127.0.0.1", running.port, PATIENCE_SECONDS, tenant.headers)
             try:
-                wait_until_healthy(visitor, tenant)
+                wait_until_healthy(visitor, tenant, running)
                 story.healthy = watch.now()
                 for number in range(uploads):
                     upload(story, visitor, photos[number % len(photos)], watch)
@@ -109,10 +112,18 @@ def stay(tenant: Tenant, limits: Limits, photos: list[Path], uploads: int, log: 
     return story
 
 
-def wait_until_healthy(visitor: Visitor, tenant: Tenant) -> None:
-    # The listening socket takes the connection at once; the answer comes when gunicorn is up.
-    visitor.get(tenant.page)
+def wait_until_healthy(visitor: Visitor, tenant: Tenant, running: Running) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
+    # A listening socket that was there before takes the connection at once; the answer comes when
+    # gunicorn is up.
+    while True:
+        try:
+            visitor.get(tenant.health or tenant.page)
+            break
+        except ConnectionRefusedError:
+            if time.monotonic() > until or not running.goes_on():
+                raise
+            time.sleep(0.05)
     while tenant.socket:
         with suppress(dermald.Unreachable), dermald.Client(str(tenant.socket)) as client:
             if client.health().ready:
@@ -124,7 +135,18 @@ def wait_until_healthy(visitor: Visitor, tenant: Tenant) -> None:
 
 def upload(story: Stay, visitor: Visitor, photo: Path, watch: Watch) -> None:
     began = watch.now()
-    visitor.upload(story.tenant.page, photo, "text/html")
+    while True:
+        try:
+            visitor.upload(story.tenant.page, photo, "text/html")
+            break
+        except UploadError as error:
+            # "Come back later", which the first visitor of a model that is being prepared may hear.
+            if error.status != HTTPStatus.SERVICE_UNAVAILABLE or story.answers:
+                raise
+            if watch.now() - began > PATIENCE_SECONDS:
+                raise
+            story.refused += 1
+            time.sleep(1)
     story.answers.append(watch.now() - began)
     story.answered.append(watch.now())
 

@@ -6,11 +6,12 @@ Each is one start command, as a host takes it, with the first site's gunicorn op
 from __future__ import annotations
 
 import compileall
+import os
 import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,8 @@ class Software:
 
 @dataclass(frozen=True)
 class Tenant:
-    """One start command and what belongs to it. {fd} in it stands for the listening socket."""
+    """One start command and what belongs to it. {fd} in it stands for the listening socket, unless
+    it opens `port` by itself."""
 
     title: str
     command: str
@@ -84,30 +86,55 @@ class Tenant:
     daemon: Path | None = None
     socket: Path | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    port: int | None = None
+    # What the host asks for its health check; the page when there is none.
+    health: str | None = None
+    # What every request brings.
+    headers: dict[str, str] = field(default_factory=dict)
 
     def name_of(self, pid: int) -> str:
-        """Whose process this is. Raises `FileNotFoundError` when it is gone."""
-        return DAEMON if Path(f"/proc/{pid}/exe").readlink() == self.daemon else SITE
+        """Whose process this is, wherever it sees its binary. Raises `FileNotFoundError` when it is
+        gone."""
+        running = Path(f"/proc/{pid}/exe").stat()
+        return DAEMON if self.daemon and os.path.samestat(running, self.daemon.stat()) else SITE
+
+
+@dataclass(frozen=True)
+class Running:
+    """A start command that was run: the site's port, and whether the command has not ended yet."""
+
+    port: int
+    goes_on: Callable[[], bool]
 
 
 @contextmanager
-def started(tenant: Tenant, prefix: list[str], log: Path) -> Iterator[int]:
-    """Runs a start command behind `prefix`, and tells the port of the site.
+def started(tenant: Tenant, prefix: list[str], log: Path) -> Iterator[Running]:
+    """Runs a start command behind `prefix`.
 
-    It takes connections from the beginning; they are answered when the site is up.
+    Unless the site has a port of its own, it takes connections from the beginning; they are
+    answered when the site is up.
     """
+    variables = {**VARIABLES, **tenant.variables}
+    if tenant.port:
+        whole = [*prefix, "/bin/sh", "-c", tenant.command]
+        process = Process(whole, variables, folder=tenant.folder, log=log)
+        try:
+            yield Running(tenant.port, process.running)
+        finally:
+            process.terminate()
+        return
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = tenant.command.replace("{fd}", str(listener.fileno()))
         process = Process(
             [*prefix, "/bin/sh", "-c", command],
-            {**VARIABLES, **tenant.variables},
+            variables,
             folder=tenant.folder,
             log=log,
             inherit=(listener.fileno(),),
         )
         port = int(listener.getsockname()[1])
     try:
-        yield port
+        yield Running(port, process.running)
     finally:
         process.terminate()
 
