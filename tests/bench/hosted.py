@@ -45,6 +45,7 @@ from free_tier_report import (
     later,
     most,
     peak,
+    per_answer,
     when_healthy,
 )
 from host import Host, Service, older_processor
@@ -163,6 +164,7 @@ def rows() -> list[Row | Said]:
         Row("before the first upload: the site's, MB", when_healthy(SITE)),
         Row("before the first upload: daemon and run", when_healthy(DAEMON)),
         Row("the kernel's peak, with page cache, MB", by_kernel("peak")),
+        Row("read again after it was taken back, MB", by_kernel("read_again")),
         Row("processes killed", by_kernel("kills"), 0, 0),
         Goal("healthy after, s", lambda s: s.healthy, 20),
         team("first answer, s", "65-70"),
@@ -171,6 +173,12 @@ def rows() -> list[Row | Said]:
         team("later answers, s", "8-12"),
         Goal("later answers, median, s", later(50), 3, 2),
         Goal("later answers, slowest, s", later(100), 3, 2),
+        Row("  processor of the site, s", per_answer("cpu", SITE), None, 3),
+        Row("  processor of daemon and run, s", per_answer("cpu", DAEMON), None, 3),
+        *(
+            Row(f"  {stage}, s", per_answer("stages", stage), None, 2)
+            for stage in ("queue", "decode", "inference", "render")
+        ),
     ]
 
 

@@ -27,6 +27,7 @@ from browser import (  # type: ignore[import-not-found,unused-ignore]
 # How long anybody waits for an answer. With a tenth of a processor, TensorFlow's import alone takes
 # half a minute.
 PATIENCE_SECONDS = 180.0
+COME_BACK_LATER = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 RENEWALS = re.compile(r"^dermald_renewals_total(?:\{[^}]*\})? (\d+)", re.MULTILINE)
 STAGE = re.compile(r'^dermald_stage_seconds_sum\{stage="(\w+)"\} (\S+)', re.MULTILINE)
 
@@ -141,7 +142,7 @@ def upload(story: Stay, visitor: Visitor, photo: Path, watch: Watch) -> None:
             break
         except UploadError as error:
             # "Come back later", which the first visitor of a model that is being prepared may hear.
-            if error.status != HTTPStatus.SERVICE_UNAVAILABLE or story.answers:
+            if error.status not in COME_BACK_LATER or story.answers:
                 raise
             if watch.now() - began > PATIENCE_SECONDS:
                 raise
