@@ -7,6 +7,7 @@
 //! ```text
 //! main            starts cli
 //! cli             the commands; client asks a daemon for them
+//! supervisor      `run`: keeps a daemon running beside a command
 //! daemon          `serve`: puts the rooms together
 //! server          connections; the only room that translates wire to inference
 //! inference       one thread that owns the ONNX session, fed by a bounded queue
@@ -54,4 +55,5 @@ pub mod inference;
 pub mod lifecycle;
 pub mod model;
 pub mod server;
+pub mod supervisor;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! `dermald check`: would `dermald serve` start, and with what?
 
 use clap::{Arg, ArgMatches, Command, value_parser};
+use nix::sys::signal::Signal;
 
 use super::{file, flags, print};
 use crate::daemon::{Setup, inference_settings};
@@ -28,7 +29,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
     if let Some(parent) = arguments.get_one::<u32>("for") {
-        parent::die_with(*parent).map_err(|error| error.to_string())?;
+        parent::die_with(*parent, Signal::SIGKILL).map_err(|error| error.to_string())?;
     }
     let loaded =
         crate::config::load(file(arguments), flags(arguments)).map_err(|e| e.to_string())?;

@@ -1,7 +1,7 @@
 //! The command line: arguments, and one file for each command.
 //!
 //! Exit codes: 0 it worked, 1 it did not, 2 wrong arguments. `dermald health` tells more with them,
-//! see [`health`], and `dermald prepare`, see [`prepare`].
+//! see [`health`], and so do `dermald prepare`, see [`prepare`], and `dermald run`, see [`run`].
 
 mod ask;
 mod check;
@@ -10,6 +10,7 @@ mod health;
 mod predict;
 mod prepare;
 mod renew;
+mod run;
 
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -20,9 +21,10 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::client::{Client, ClientError, PATIENCE};
-use crate::config::{Given, KEYS, Loaded};
+use crate::config::{Given, KEYS, Loaded, environment};
 use crate::daemon::{self, Predecessor, Setup, StartError};
-use crate::lifecycle::{allocator, signals};
+use crate::lifecycle::{allocator, signals, supervised};
+use crate::supervisor::process;
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -32,6 +34,8 @@ pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
+        Some(("run", arguments)) => return run::run(arguments),
+        Some((process::CHILD, arguments)) => return run::child(arguments),
         Some(("check", arguments)) => check::run(arguments),
         Some(("renew", arguments)) => renew::run(arguments),
         Some(("prepare", arguments)) => return prepare::run(arguments),
@@ -81,6 +85,8 @@ pub fn command() -> Command {
                         .help("What the image before left"),
                 ),
         ))
+        .subcommand(with_settings(run::command()))
+        .subcommand(run::child_command())
         .subcommand(with_settings(check::command()))
         .subcommand(with_socket(renew::command()))
         .subcommand(prepare::command())
@@ -209,9 +215,13 @@ fn serve(arguments: &ArgMatches) -> Result<(), String> {
 }
 
 fn serve_first(arguments: &ArgMatches) -> Result<(), StartError> {
+    let given = supervised::listener()?;
     let loaded = crate::config::load(file(arguments), flags(arguments))?;
     daemon::start_log(&loaded.config);
-    daemon::serve(Setup::new(loaded)?)
+    if environment::rehearses("crash") {
+        std::process::abort();
+    }
+    daemon::serve(Setup::new(loaded)?, given)
 }
 
 fn serve_on(arguments: &ArgMatches, fd: RawFd) -> Result<(), StartError> {

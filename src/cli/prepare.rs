@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use nix::sys::signal::Signal;
 
 use super::{config_flag, fail, flags, load, print};
 use crate::config::{Config, load_flags};
@@ -109,7 +110,7 @@ fn configuration(arguments: &ArgMatches) -> Result<Config, String> {
     let Some(parent) = arguments.get_one::<u32>("for") else {
         return Ok(load(arguments)?.config);
     };
-    parent::die_with(*parent).map_err(|error| error.to_string())?;
+    parent::die_with(*parent, Signal::SIGKILL).map_err(|error| error.to_string())?;
     let loaded = load_flags(flags(arguments)).map_err(|error| error.to_string())?;
     Ok(loaded.config)
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use super::{Given, KEYS, keys};
 
+/// Pictures that are not to be worked on any more, from `dermald run`.
+pub const REFUSED_PICTURES: &str = "DERMALD_REFUSED_PICTURES";
+
 /// Names the configuration file.
 pub const FILE_VARIABLE: &str = "DERMALD_CONFIG";
 
@@ -63,10 +66,28 @@ pub fn forbid_telemetry() {
 }
 
 /// Whether a test wants us to rehearse `fault`: `leak` keeps a MiB of each request, `exec` has a renewal
-/// fail. Only in debug builds.
+/// fail, `crash` the start. Only in debug builds.
 #[must_use]
 pub fn rehearses(fault: &str) -> bool {
     cfg!(debug_assertions) && text(REHEARSAL_VARIABLE).is_some_and(|wanted| wanted == fault)
+}
+
+/// SHA-256 of each picture at which the process crashed too often.
+#[must_use]
+pub fn refused_pictures() -> Vec<[u8; 32]> {
+    let listed = text(REFUSED_PICTURES).unwrap_or_default();
+    listed.split(',').filter_map(digest).collect()
+}
+
+fn digest(hex: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (place, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).ok()?;
+    }
+    Some(digest)
 }
 
 /// Variables that look like settings of ours but are none, each with a hint.
@@ -74,6 +95,7 @@ pub fn rehearses(fault: &str) -> bool {
 pub fn unknown() -> Vec<String> {
     let known = |name: &str| {
         name == FILE_VARIABLE
+            || name == REFUSED_PICTURES
             || name == REHEARSAL_VARIABLE
             || KEYS.iter().any(|row| row.variable == name)
     };

@@ -365,6 +365,20 @@ pub const KEYS: &[Key] = &[
         |c| show_time(c.least_lifetime)
     ),
     key!(
+        "hang_limit",
+        "DERMALD_HANG_LIMIT",
+        None,
+        "TIME",
+        "a time such as 30s or 2m, above zero and at most 1h, or off",
+        "After this long in one step of a picture the daemon counts as hung, and whoever supervises it \
+         (`dermald run`, systemd) ends it and starts another",
+        |c, v| {
+            c.hang_limit = unless_off(v, time)?;
+            Some(())
+        },
+        |c| show_unless_off(c.hang_limit, show_time)
+    ),
+    key!(
         "max_connections",
         "DERMALD_MAX_CONNECTIONS",
         None,

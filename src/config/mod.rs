@@ -52,6 +52,8 @@ pub struct Config {
     pub max_requests: Option<u64>,
     pub max_requests_jitter: u64,
     pub least_lifetime: Duration,
+    /// How long one step of a picture may take before the daemon counts as hung.
+    pub hang_limit: Option<Duration>,
     pub max_connections: u32,
     pub requests_per_connection: u32,
     pub allow_users: Vec<String>,
@@ -124,6 +126,7 @@ impl Default for Config {
             max_requests: None,
             max_requests_jitter: 0,
             least_lifetime: Duration::from_secs(10),
+            hang_limit: Some(Duration::from_secs(120)),
             max_connections: 256,
             requests_per_connection: 32,
             allow_users: Vec::new(),

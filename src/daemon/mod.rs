@@ -10,13 +10,17 @@
 mod renewal;
 mod settings;
 
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, ConfigError, Loaded, environment};
-use crate::inference::Inference;
+use crate::inference::{Inference, Pulse};
 use crate::lifecycle::handover::HandoverError;
-use crate::lifecycle::{limits, memory::Memory, signals};
+use crate::lifecycle::{limits, memory::Memory, signals, supervised};
 use crate::model::prepared::Cache;
 use crate::model::{Bundle, BundleError};
 use crate::server::peer::{Access, UnknownName};
@@ -130,15 +134,18 @@ impl Setup {
     }
 }
 
-/// Serves until a signal says stop.
+/// Serves until a signal says stop, on a socket that was `given` or on one of its own.
 ///
 /// # Errors
 ///
 /// [`StartError`]; once clients are served, nothing of theirs ends the daemon.
-pub fn serve(setup: Setup) -> Result<(), StartError> {
+pub fn serve(setup: Setup, given: Option<UnixListener>) -> Result<(), StartError> {
     warn_of_oddities(setup.config());
-    let access = &setup.access;
-    let start = || Socket::listen(&setup.config().socket, access.has_guests());
+    let path = &setup.config().socket;
+    let start = || match given {
+        Some(listener) => Socket::given(path, listener),
+        None => Socket::listen(path, setup.access.has_guests()),
+    };
     run(&setup, start, &Origin::first(), None)
 }
 
@@ -186,6 +193,10 @@ fn run(
             rss_mib = Memory::read().rss >> 20,
             "serving"
         );
+        if let Some(every) = supervised::alive_every() {
+            tokio::spawn(heartbeat(every, config.hang_limit, inference.pulse()));
+        }
+        let name = bundle.manifest.name.clone();
         let settings = server_settings(config);
         let access = setup.access.clone();
         let check = renewal::check(origin);
@@ -193,13 +204,31 @@ fn run(
         if let Some(arrival) = arrival {
             server.take_over(arrival);
         }
+        supervised::tell_ready(&format!("serving {name}"));
         while let End::Renew(departure) = server.run(&mut signals).await {
             let back = renewal::leave(&server, setup, origin, *departure, &signals);
             server.take_over(back);
         }
+        supervised::tell_stopping();
         server.stop();
         Ok(())
     })
+}
+
+/// Tells whoever supervises us that we move, as long as this thread and the inference thread do.
+async fn heartbeat(every: Duration, limit: Option<Duration>, pulse: Pulse) {
+    let mut clock = tokio::time::interval(every);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        let taken = pulse.in_step_for();
+        if limit.is_none_or(|limit| taken < limit) {
+            supervised::tell_alive();
+        } else {
+            let seconds = taken.as_secs();
+            tracing::error!(seconds, "the inference thread hangs (hang_limit)");
+        }
+    }
 }
 
 fn open_bundle(loaded: &Loaded) -> Result<Bundle, StartError> {

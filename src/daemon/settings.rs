@@ -30,6 +30,7 @@ pub fn inference_settings(config: &Config, bundle: Arc<Bundle>) -> inference::Se
             jobs: config.queue_requests as usize,
             bytes: usize::try_from(config.queue_bytes.as_u64()).unwrap_or(usize::MAX),
         },
+        refused: environment::refused_pictures(),
         leak: if environment::rehearses("leak") {
             1 << 20
         } else {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::engine::{LoadError, RunError};
 use crate::image::{Heatmap, Overlay, OverlayForm, PictureError};
+use crate::lifecycle::supervised::CRASHES;
 
 /// Names a job for the life of the daemon. A client's own id may come again; this one does not, so
 /// an answer can never reach another request.
@@ -170,6 +171,9 @@ pub enum Failure {
     /// A bug in the work on the picture: the model has no part in it.
     #[error("a bug in dermald stopped the work on this picture: {0}")]
     PicturePanic(String),
+    /// The process crashed over it too often.
+    #[error("dermald crashed {CRASHES} times over this picture and does not try it again")]
+    Refused,
     /// A bug: the code that worked on this job panicked.
     #[error("a bug in dermald stopped this request: {0}")]
     Panic(String),

@@ -13,6 +13,7 @@
 //! - [`engine`]: the ONNX session; [`contract`] holds it against the manifest.
 //! - [`preparation`]: optimises a graph for this CPU, in a process of its own.
 //! - `trial`: the self-test of a bundle, and how long a run takes.
+//! - [`pulse`]: whether the thread moves.
 //! - [`panics`]: what a defect costs, and how many were met.
 //! - [`runtime`]: finding and loading ONNX Runtime's library.
 
@@ -22,6 +23,7 @@ pub mod interrupt;
 pub mod job;
 pub mod panics;
 pub mod preparation;
+pub mod pulse;
 pub mod queue;
 mod round;
 pub mod runtime;
@@ -43,6 +45,7 @@ use crate::model::Bundle;
 use crate::model::prepared::Cache;
 pub use job::{Answer, Explain, Failure, Finished, Job, JobId, Outcome, Priority, Task, Timings};
 pub use panics::Panics;
+pub use pulse::Pulse;
 use queue::Queue;
 pub use queue::QueueLimits;
 use round::{Question, fingerprint};
@@ -71,6 +74,8 @@ pub struct Settings {
     pub queue: QueueLimits,
     /// What the process may take before it renews itself.
     pub memory: Option<MemoryLimit>,
+    /// SHA-256 of pictures that are not worked on: the process crashed over each of them.
+    pub refused: Vec<[u8; 32]>,
     /// Bytes that each job leaks, for tests of what is done about leaks.
     pub leak: usize,
 }
@@ -141,6 +146,7 @@ pub(crate) struct Shared {
     wake: Condvar,
     state: Mutex<ModelState>,
     panics: panics::Counters,
+    pulse: Pulse,
     next_id: AtomicU64,
     /// How often the thread came to rest, be it for a moment.
     rests: watch::Sender<u64>,
@@ -180,6 +186,7 @@ impl Inference {
             wake: Condvar::new(),
             state: Mutex::new(ModelState::Unloaded),
             panics: panics::Counters::default(),
+            pulse: Pulse::default(),
             next_id: AtomicU64::new(1),
             rests: watch::Sender::new(0),
         });
@@ -289,6 +296,12 @@ impl Inference {
         self.shared.set_state(ModelState::Loading);
         self.shared.queue().preload = true;
         self.shared.wake.notify_one();
+    }
+
+    /// Whether the thread moves.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.shared.pulse.clone()
     }
 
     /// Where the model stands.

@@ -77,13 +77,20 @@ fn text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "it left no message".into())
 }
 
-/// What a debug build takes for a file that a decoder panics over, as no real one is known that does:
-/// the tests' only way to see a panic caught in a running daemon. A release build has nothing of it.
-#[cfg(debug_assertions)]
-const REHEARSAL: &[u8] = b"dermald, rehearse a panic";
-
-/// Panics when `picture` asks for it.
+/// What a debug build takes for files that a decoder panics, crashes and hangs over, as no real one is
+/// known that does: the tests' only way to see what becomes of that in a running daemon. A release build
+/// has nothing of it.
 #[cfg(debug_assertions)]
 pub(super) fn rehearse(picture: &[u8]) {
-    assert!(!picture.starts_with(REHEARSAL), "a panic was rehearsed");
+    let asks = |fault: &[u8]| {
+        let rest = picture.strip_prefix(b"dermald, rehearse a ");
+        rest.is_some_and(|rest| rest.starts_with(fault))
+    };
+    assert!(!asks(b"panic"), "a panic was rehearsed");
+    if asks(b"crash") {
+        std::process::abort();
+    }
+    if asks(b"hang") {
+        std::thread::sleep(std::time::Duration::from_secs(3600));
+    }
 }

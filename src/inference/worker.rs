@@ -16,7 +16,7 @@ use super::round::{Work, fingerprint};
 use super::runtime::Runtime;
 use super::{Answer, Explain, Failure, ModelState, Outcome, Settings, Shared, Timings};
 use crate::image::{self, Base, Heatmap, Overlay, Reading};
-use crate::lifecycle::allocator;
+use crate::lifecycle::{allocator, supervised};
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -59,6 +59,7 @@ impl Worker {
             if self.shared.queue().load().waiting == 0 {
                 allocator::trim();
             }
+            self.shared.pulse.rest();
             self.shared.queue().rest();
             self.shared.rests.send_modify(|rests| *rests += 1);
         }
@@ -83,6 +84,7 @@ impl Worker {
 
     /// Loads the model before the first request. A panic on the way is told like any other failure.
     fn preload(&mut self) {
+        self.shared.pulse.beat();
         let shared = Arc::clone(&self.shared);
         if let Err(reason) = shared.panics.model(|| self.load()) {
             tracing::error!(reason, "a bug stopped the loading of the model");
@@ -94,16 +96,29 @@ impl Worker {
     fn serve(&mut self, work: Work) {
         let started = Instant::now();
         let shared = Arc::clone(&self.shared);
-        shared.queue().tell(fingerprint(&work.picture));
+        shared.pulse.beat();
+        let picture = fingerprint(&work.picture);
+        shared.queue().tell(picture);
+        let refused = self.settings.refused.contains(&picture);
+        if !refused {
+            supervised::tell_in_work(Some(&picture));
+        }
         let outcome = shared
             .panics
-            .model(|| self.work(work))
+            .model(|| {
+                if refused {
+                    Err(Failure::Refused)
+                } else {
+                    self.work(work)
+                }
+            })
             .unwrap_or_else(|reason| {
                 self.engine = None;
                 shared.set_state(ModelState::Unloaded);
                 tracing::error!(reason, "a bug stopped a request");
                 Err(Failure::Panic(reason))
             });
+        supervised::tell_in_work(None);
         let took = outcome.is_ok().then(|| started.elapsed());
         // Whoever asks from here on has a round of their own.
         let round = shared.queue().done(took);
@@ -136,13 +151,16 @@ impl Worker {
         let prepared = timed(&mut timings.decode, || {
             panics.picture(|| self.prepare(upload, explain))
         })?;
+        self.shared.pulse.beat();
         timed(&mut timings.load, || self.load())?;
+        self.shared.pulse.beat();
         let engine = self.engine.as_mut().expect("load() left an engine");
         let wants_heatmap = !matches!(explain, Explain::None);
         let scores = timed(&mut timings.inference, || {
             engine.run(&prepared.tensor, task.target, wants_heatmap, interrupt)
         })?;
         drop(prepared.tensor);
+        self.shared.pulse.beat();
 
         let (heatmap, overlay) = timed(&mut timings.render, || {
             let panics = &self.shared.panics;
@@ -229,7 +247,11 @@ impl Worker {
             self.runtime = Some(Runtime::start(self.settings.library.as_deref())?);
         }
         let runtime = self.runtime.as_ref().expect("it was loaded just above");
-        let go_on = || !self.shared.queue().is_closed();
+        // A preparation may take minutes, and while it is waited for the thread moves.
+        let go_on = || {
+            self.shared.pulse.beat();
+            !self.shared.queue().is_closed()
+        };
         let (engine, prepared) = preparation::load(runtime, &self.settings, go_on)?;
         if let Some(limit) = &self.settings.memory {
             engine.fits(limit)?;

@@ -18,6 +18,33 @@ pub fn memory_limit() -> Option<u64> {
         .min()
 }
 
+/// How many processes of our group were killed because it had no memory left; `None` where the kernel
+/// does not count them.
+#[must_use]
+pub fn out_of_memory_kills() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let counts = groups.lines().filter_map(|line| {
+        let (group, root, limit) = limit_files(line, Path::new(ROOT))?;
+        let name = if limit == "memory.max" {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        // Inside a container the group's path may be one that only the host has.
+        [group, root]
+            .iter()
+            .find_map(|folder| counted(&std::fs::read_to_string(folder.join(name)).ok()?))
+    });
+    counts.max()
+}
+
+fn counted(events: &str) -> Option<u64> {
+    let line = events
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    line.trim().parse().ok()
+}
+
 /// What the machine has, in bytes.
 #[must_use]
 pub fn machine_memory() -> u64 {
@@ -59,6 +86,16 @@ fn lowest(group: &Path, root: &Path, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        assert_eq!(counted("low 0\noom 3\noom_kill 2\n"), Some(2));
+        assert_eq!(
+            counted("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"),
+            Some(5)
+        );
+        assert_eq!(counted("oom_kill_disable 0\nunder_oom 0\n"), None);
+    }
 
     #[test]
     fn lowest_limit_on_the_way_up_counts_in_both_versions() {

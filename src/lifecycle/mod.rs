@@ -13,7 +13,8 @@
 //! - [`renewal`]: why the process is to replace itself, and when.
 //! - [`handover`]: how it does; [`binary`]: by what.
 //! - [`history`]: memory and renewals over time.
-//! - [`child`]: a process that works for us; [`parent`]: being one.
+//! - [`child`]: a process that works for us; [`parent`]: being one; [`supervised`]: what we tell whoever
+//!   keeps us running.
 //! - [`trust`]: whose files we rely on.
 
 pub mod allocator;
@@ -28,4 +29,5 @@ pub mod memory;
 pub mod parent;
 pub mod renewal;
 pub mod signals;
+pub mod supervised;
 pub mod trust;

@@ -16,10 +16,14 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use tokio::net::UnixListener;
 
 use crate::lifecycle::trust;
+
+/// Device and inode of a socket file that is not ours.
+const NO_FILE: (u64, u64) = (0, 0);
 
 /// A listening socket that is ours.
 #[derive(Debug)]
@@ -117,6 +121,22 @@ impl Socket {
         })
     }
 
+    /// Takes a listener that whoever started us has opened. The file is theirs: it is never removed, and
+    /// no lock is needed beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`], when the system refuses.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn given(path: &Path, listener: net::UnixListener) -> Result<Self, SocketError> {
+        let nobodys = memfd_create(c"dermald-lock", MFdFlags::MFD_CLOEXEC)
+            .map_err(|errno| system(path, "making a lock")(errno.into()))?;
+        Socket::adopt(path, listener.into(), nobodys, NO_FILE)
+    }
+
     /// Takes over a socket that an image before us listened on, with its lock and the device and inode
     /// of its file.
     ///
@@ -155,6 +175,9 @@ impl Socket {
     ///
     /// [`SocketError`].
     pub fn open_to_guests(&self, guests: bool) -> Result<(), SocketError> {
+        if self.identity == NO_FILE {
+            return Ok(());
+        }
         std::fs::set_permissions(&self.path, Permissions::from_mode(mode(guests)))
             .map_err(system(&self.path, "setting the mode"))
     }

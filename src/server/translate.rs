@@ -218,7 +218,7 @@ pub(super) fn failure(failure: &Failure, id: u64) -> message::Error {
         Failure::Load(LoadError::Stopping) => Code::GoingAway,
         Failure::Run(RunError::Cancelled) | Failure::Deadline(_) => Code::DeadlineExceeded,
         Failure::Run(_) => Code::InferenceFailed,
-        Failure::PicturePanic(_) => Code::PictureFailed,
+        Failure::PicturePanic(_) | Failure::Refused => Code::PictureFailed,
         Failure::Panic(_) => Code::Internal,
     };
     code.error(Some(id), failure.to_string())
