@@ -196,6 +196,20 @@ fn daemon_that_hangs_is_ended_and_another_takes_over() {
 }
 
 #[test]
+fn daemon_that_was_frozen_with_its_parent_is_not_taken_for_hung() {
+    let run = run_beside(&["--hang-limit", "1s"], &["sleep", "600"]);
+    let daemon = child(&run, "dermald");
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    for signal in ["STOP", "CONT"] {
+        run.signal(signal);
+        send(daemon, signal);
+        std::thread::sleep(Duration::from_millis(2500));
+    }
+    assert_eq!(child(&run, "dermald"), daemon, "{}", run.log());
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+}
+
+#[test]
 fn daemon_that_crashes_at_every_start_is_given_up_and_the_command_stays() {
     let mut run = start(&[], &["sleep", "600"], |command| {
         command.env("DERMALD_REHEARSE", "crash");

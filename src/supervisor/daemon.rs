@@ -171,6 +171,13 @@ impl Daemon {
         }
     }
 
+    /// It could not speak: its silence counts from now on.
+    pub(super) fn forgive_silence(&mut self) {
+        if let State::Running(running) = &mut self.state {
+            running.heard = Instant::now();
+        }
+    }
+
     /// It has ended, and was told to or not.
     pub(super) fn ended(&mut self, status: WaitStatus) -> Next {
         let State::Running(running) = std::mem::replace(&mut self.state, State::Stopped) else {

@@ -45,6 +45,10 @@ const LEFT_BEHIND: Duration = Duration::from_secs(5);
 /// How long is waited at most when nothing is to be waited for.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Who wakes so much later than it meant to was frozen, and the daemon with it: hosts put a service to sleep
+/// that way.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+
 /// After giving up, the daemon is tried again so often.
 const TRY_AGAIN: Duration = Duration::from_secs(300);
 
@@ -142,6 +146,9 @@ impl Supervisor {
             // Before the dead: what one said last must be known when it is judged.
             while let Some(notice) = self.notices.take() {
                 self.daemon.hear(notice);
+            }
+            if moment + OVERSLEPT < Instant::now() {
+                self.daemon.forgive_silence();
             }
             while let Some(status) = process::reap() {
                 self.mourn(status);
