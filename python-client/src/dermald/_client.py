@@ -28,7 +28,9 @@ DEFAULT_TIMEOUT = 30.0
 # gunicorn's threads per worker are few; more than this many predictions at once from one process
 # only wait in the daemon's queue.
 DEFAULT_POOL_SIZE = 8
-DEFAULT_RETRIES = 2
+# A daemon that was killed is back within a tenth of a second, but may be killed again: of 100 kills
+# half a second apart, with 6 callers, two calls were met three times in a row.
+DEFAULT_RETRIES = 3
 
 
 def socket_path(socket: str | os.PathLike[str] | None) -> str:
