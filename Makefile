@@ -53,7 +53,7 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 	if command -v c++ >/dev/null; then $(MAKE) fuzz; else echo "NOT FUZZED: libFuzzer needs a C++ compiler"; fi
 	if [ -x $(LLVM)/llvm-cov ]; then $(MAKE) coverage; else echo "NOT MEASURED: coverage, which needs llvm-tools"; fi
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
-		TEST_RENEWAL_UPLOADS=200 \
+		TEST_RENEWAL_UPLOADS=200 TEST_KILLS=100 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_PICTURES=2000 \
 		$(BIN)/python -m pytest -q -s tests/python
