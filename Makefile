@@ -129,7 +129,7 @@ coverage: setup ## Lines of src/image and src/wire that tests and corpora reach
 		--show-branch-summary=false --sources src/image src/wire
 
 .PHONY: box
-box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) ## A free web service as a box: 512 MB, 0.1 CPU; ours and TensorFlow in it; needs root
+box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) hosted ## A free web service as a box: 512 MB, 0.1 CPU; ours and TensorFlow in it; needs root
 	cargo build --release --locked
 	$(BIN)/python tests/bench/free_tier.py --daemon target/release/dermald --json build/box/box.json $(ARGS)
 
