@@ -184,7 +184,7 @@ $(RELEASE)/.made: tests/requirements-release.txt
 	$(RELEASE_BIN)/pip install -q --disable-pip-version-check -r tests/requirements-release.txt
 	touch $@
 
-# With optimisation: it compares every licence with every text, and takes eight minutes without.
+# With optimisation: it compares every licence with every text, and takes eight minutes without, one with it.
 $(ABOUT):
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install -q --locked \
 		--root target/tools --target-dir target/tools/build cargo-about@0.9.3 --features cli
