@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,19 @@ from dermald_model.tape import Tape
 
 _SIDE, _CLASSES = 96, 6
 _DEBIAN_PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes files of the networks of keras.applications, each once."""
+
+    @cache
+    def make(name: str) -> Path:
+        path = tmp_path_factory.mktemp(name) / "network.keras"
+        _seeded(name).save(path)
+        return path
+
+    return make
 
 
 def _seeded(name: str) -> Any:
@@ -46,12 +61,13 @@ _BRANCHES = {"ResNet50": 1.0}
 _NETWORKS = [
     ("MobileNetV2", "conv"),
     ("MobileNetV2", "block_16_depthwise"),
-    ("ResNet50", "conv"),
 ]
-# The long form: dense layers behind a flattened map and max pooling; concatenations; squeeze and
-# excite behind the layer; activations as targets; constants that are no weights.
+# The long form: ReLU behind a sum; dense layers behind a flattened map and max pooling;
+# concatenations; squeeze and excite behind the layer; activations as targets; constants that are
+# no weights.
 _MORE_NETWORKS = [
     ("MobileNetV2", "activation"),
+    ("ResNet50", "conv"),
     ("ResNet50", "conv5_block2_out"),
     ("VGG16", "block5_conv1"),
     ("DenseNet121", "conv"),
@@ -63,10 +79,10 @@ _MORE_NETWORKS = [
 @pytest.mark.parametrize(
     ("name", "layer"), _NETWORKS + (_MORE_NETWORKS if os.environ.get("TEST_LONG") else [])
 )
-def test_heatmaps_are_those_of_the_tape(name: str, layer: str, tmp_path: Path) -> None:
-    path = tmp_path / "network.keras"
-    _seeded(name).save(path)
-    _compare_with_the_tape(path, layer, f"{name} {layer}")
+def test_heatmaps_are_those_of_the_tape(
+    name: str, layer: str, seeded: Callable[[str], Path], tmp_path: Path
+) -> None:
+    _compare_with_the_tape(seeded(name), layer, f"{name} {layer}", tmp_path)
 
 
 def test_normalization_that_was_adapted_goes_into_the_graph(tmp_path: Path) -> None:
@@ -93,7 +109,7 @@ def test_normalization_that_was_adapted_goes_into_the_graph(tmp_path: Path) -> N
     difference = compare(build(source, PIXELS["0..255"], "softmax", "gradcam"), source)
     assert difference is not None
     assert difference <= 1e-5
-    _compare_with_the_tape(path, "last", "Normalization")
+    _compare_with_the_tape(path, "last", "Normalization", tmp_path)
 
 
 def test_input_without_a_value_is_refused() -> None:
@@ -104,11 +120,11 @@ def test_input_without_a_value_is_refused() -> None:
         keras_file._hold(model, {"another:0": np.zeros(3, np.float32)})
 
 
-def _compare_with_the_tape(path: Path, layer: str, told: str) -> None:
+def _compare_with_the_tape(path: Path, layer: str, told: str, folder: Path) -> None:
     """Probabilities and heatmaps of a file, converted, against its gradients in float64."""
     source = read(path, Wish(layer=layer))
     single = Tape(keras_file.load(path, Wish())[0], (_SIDE, _SIDE), [layer])
-    double = Tape(in_float64(path, path.parent), (_SIDE, _SIDE), [layer])
+    double = Tape(in_float64(path, folder), (_SIDE, _SIDE), [layer])
     graphs = {
         score: Graph(build(source, PIXELS["tf"], score, "gradcam"))
         for score in ("softmax", "logit")

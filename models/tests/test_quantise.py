@@ -38,7 +38,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seventy drawn pictures."""
     folder = tmp_path_factory.mktemp("photos")
     for number, picture in enumerate(dataset(21, 70)):
-        Image.fromarray(picture.pixels).save(folder / f"{number:02d}.png")
+        Image.fromarray(picture.pixels).save(folder / f"{number:02d}.png", compress_level=1)
     return folder
 
 
@@ -47,7 +47,7 @@ def other_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty that are not among the seventy."""
     folder = tmp_path_factory.mktemp("other_photos")
     for number, picture in enumerate(dataset(22, 40)):
-        Image.fromarray(picture.pixels).save(folder / f"{number:02d}.png")
+        Image.fromarray(picture.pixels).save(folder / f"{number:02d}.png", compress_level=1)
     return folder
 
 

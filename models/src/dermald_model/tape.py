@@ -63,8 +63,10 @@ class Tape:
 
     def _explain(self, image: Any, targets: Any) -> Any:
         self._calls.catch, self._calls.caught = self._layers, {}
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(image)
+        # Only what comes after the layers is recorded: a gradient runs back through everything that
+        # is, and most of a network comes before.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            self._calls.on_catch = tape.watch
             logits = self._network(image, training=False)
             probabilities = self._activation(logits)
             top = tf.argmax(logits[0], output_type=tf.int32)

@@ -1,7 +1,7 @@
 """The layers of a Keras network as a prediction calls them, wherever they are nested."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -23,13 +23,15 @@ def layers(network: Any) -> Iterator[Any]:
 class Calls:
     """Which layers a prediction calls, in their order, and the shapes that they give.
 
-    The outputs of the layers in `catch` are kept in `caught`, by layer.
+    The outputs of the layers in `catch` are kept in `caught`, by layer, and handed to `on_catch`
+    before another layer reads them.
     """
 
     def __init__(self, network: Any, size: tuple[int, int]) -> None:
         self.shapes: dict[Any, tuple[int, ...]] = {}
         self.catch: Sequence[Any] = ()
         self.caught: dict[Any, Any] = {}
+        self.on_catch: Callable[[Any], None] = lambda _output: None
         for layer in layers(network):
             self._listen(layer)
         try:
@@ -52,6 +54,7 @@ class Calls:
                 self.shapes[layer] = tuple(result.shape)
             if layer in self.catch:
                 self.caught[layer] = result
+                self.on_catch(result)
             return result
 
         layer.call = listening
