@@ -65,18 +65,10 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 	$(MAKE) bench soak
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
 
-# Another Python than the rest needs; `make newer NEWER_PYTHON=/path/to/python3.13` names one.
-NEWER_PYTHON ?= python3.13
-NEWER := .venv-newer
 .PHONY: newer
-newer: setup wheel ## The client's tests on the newest Django (needs Python 3.13)
+newer: setup wheel ## The client's tests on Django 6.1 and Python 3.13, in a root of Debian 13; needs root
 	cargo build --release --locked
-	@if $(NEWER_PYTHON) -c '' 2>/dev/null; then \
-		$(NEWER_PYTHON) -m venv $(NEWER) && $(NEWER)/bin/pip install -q --disable-pip-version-check \
-			-r tests/requirements-newer.txt && TEST_DERMALD=$(CURDIR)/target/release/dermald \
-			PYTHONPATH=$(CURDIR)/target/wheel/unpacked $(NEWER)/bin/python -m pytest -q \
-			python-client/tests -c python-client/pyproject.toml; \
-	else echo "NOT TESTED: Django 6.1, which is tested with Python 3.13"; fi
+	TEST_DERMALD=$(CURDIR)/target/release/dermald PYTHONPATH=$(CURDIR)/target/wheel/unpacked tests/newer.sh
 
 .PHONY: bench
 bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothing
@@ -137,6 +129,7 @@ box: $(VENV)/.made $(REFERENCE)/.made $(BOX_PACKAGES) hosted ## A free web servi
 # version, the second on a newer Python where there is one; the source distribution is built as a site
 # would build it. `sha256sum --check SHA256SUMS`.
 LOWEST_RUNTIME := 1.24.1
+NEWER_PYTHON ?= python3.13
 LARGEST_WHEEL := 12582912
 .PHONY: release
 release: deny $(DIST)/.wheel ## Wheel, source distribution, bills of material, licences, checksums; all of it tested
@@ -336,4 +329,4 @@ test-python: setup wheel
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
-	rm -rf target build $(VENV) $(MODELS) $(RELEASE) $(NEWER) python-client/THIRD-PARTY.md
+	rm -rf target build $(VENV) $(MODELS) $(RELEASE) python-client/THIRD-PARTY.md
