@@ -6,6 +6,7 @@
 mod ask;
 mod check;
 mod config;
+mod doctor;
 mod health;
 mod predict;
 mod prepare;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Some(("serve", arguments)) => serve(arguments),
         Some(("run", arguments)) => return run::run(arguments),
         Some((process::CHILD, arguments)) => return run::child(arguments),
+        Some(("doctor", arguments)) => return doctor::run(arguments),
         Some(("check", arguments)) => check::run(arguments),
         Some(("renew", arguments)) => renew::run(arguments),
         Some(("prepare", arguments)) => return prepare::run(arguments),
@@ -69,7 +71,8 @@ pub fn command() -> Command {
              looked. It runs beside gunicorn and is asked over a Unix socket.\n\n\
              Start it:       dermald serve --bundle models/demo\n\
              Ask it:         dermald predict photo.jpg --overlay overlay.png\n\
-             Is it there?    dermald health --wait 30s",
+             Is it there?    dermald health --wait 30s\n\
+             What is wrong?  dermald doctor",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -88,6 +91,7 @@ pub fn command() -> Command {
         .subcommand(with_settings(run::command()))
         .subcommand(run::child_command())
         .subcommand(with_settings(check::command()))
+        .subcommand(with_settings(doctor::command()))
         .subcommand(with_socket(renew::command()))
         .subcommand(prepare::command())
         .subcommand(with_socket(predict::command()))

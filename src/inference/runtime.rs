@@ -35,6 +35,12 @@ impl Runtime {
         })
     }
 
+    /// Where it was found.
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
     /// What a graph that is prepared here and now is good for. The build names a commit, the file a
     /// version.
     #[must_use]
