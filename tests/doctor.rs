@@ -89,3 +89,37 @@ fn more_threads_than_processors_are_worth_a_note() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("note   CPUs"), "{text}");
 }
+
+#[test]
+fn first_configuration_holds_every_setting_and_is_never_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("dermald.toml").display().to_string();
+    let demo = root().join("models/demo").display().to_string();
+    let init = ["init", "--out", &file, "--bundle", &demo, "--threads", "2"];
+    let (code, text) = run(&init, |_| {});
+    assert_eq!(code, 0, "{text}");
+    let written = std::fs::read_to_string(&file).expect("written");
+    assert!(written.contains("\nthreads = \"2\"\n"), "{written}");
+    // With all that is a comment taken for a setting, it is a configuration still.
+    let mut all = String::new();
+    for row in dermald::config::KEYS {
+        let start = format!("{} = ", row.name);
+        let line = written
+            .lines()
+            .find(|line| line.trim_start_matches("# ").starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("{}: {written}", row.name));
+        if !line.ends_with("\"\"") {
+            all += &format!("{}\n", line.trim_start_matches("# "));
+        }
+    }
+    std::fs::write(folder.path().join("all.toml"), &all).expect("written");
+    let all = folder.path().join("all.toml").display().to_string();
+    for config in [&file, &all] {
+        let (code, text) = run(&["config", "--config", config], |_| {});
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("threads = \"2\""), "{text}");
+    }
+    let (code, text) = run(&init, |_| {});
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("File exists"), "{text}");
+}

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use clap::{ArgMatches, Command};
 use nix::sys::statvfs::statvfs;
 
+use super::init::LITTLE_MEMORY;
 use super::{load, print};
 use crate::config::Config;
 use crate::daemon::{Setup, inference_settings};
@@ -19,9 +20,6 @@ use crate::model::Bundle;
 
 /// Less room than this for what lies in memory is worth a word, in bytes.
 const LITTLE_SHARED_MEMORY: u64 = 16 << 20;
-
-/// With less memory than this a limit keeps the daemon from being killed, in bytes.
-const LITTLE_MEMORY: u64 = 2 << 30;
 
 pub(super) fn command() -> Command {
     Command::new("doctor")

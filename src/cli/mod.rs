@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod doctor;
 mod health;
+mod init;
 mod predict;
 mod prepare;
 mod renew;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Some(("run", arguments)) => return run::run(arguments),
         Some((process::CHILD, arguments)) => return run::child(arguments),
         Some(("doctor", arguments)) => return doctor::run(arguments),
+        Some(("init", arguments)) => init::run(arguments),
         Some(("check", arguments)) => check::run(arguments),
         Some(("renew", arguments)) => renew::run(arguments),
         Some(("prepare", arguments)) => return prepare::run(arguments),
@@ -92,6 +94,7 @@ pub fn command() -> Command {
         .subcommand(run::child_command())
         .subcommand(with_settings(check::command()))
         .subcommand(with_settings(doctor::command()))
+        .subcommand(with_settings(init::command()))
         .subcommand(with_socket(renew::command()))
         .subcommand(prepare::command())
         .subcommand(with_socket(predict::command()))
