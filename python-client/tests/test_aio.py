@@ -35,6 +35,7 @@ def test_everything_that_the_blocking_client_does(daemon: Daemon, photo: Path) -
             assert (await client.health()).ready
             assert await client.status()
             assert "# EOF" in await client.metrics()
+            assert await client.renew() > 0
             with pytest.raises(dermald.PictureError):
                 await client.predict(b"This is a text. " * 50)
 

@@ -209,6 +209,17 @@ def test_health_is_answered_while_an_inference_runs(start_daemon: StartDaemon, p
         assert answered > 10
 
 
+def test_renewal_is_asked_for_and_told(start_daemon: StartDaemon, photo: Path) -> None:
+    daemon = start_daemon("nchw")
+    with dermald.Client(daemon.socket) as client:
+        client.predict(photo)
+        assert 0 < client.renew() < 5
+        assert client.predict(photo).labels
+        renewals = client.status()["renewals"]
+    assert isinstance(renewals, dict)
+    assert renewals["counts"]["asked"] == 1
+
+
 def test_model_without_grad_cam_says_why_there_is_no_overlay(
     start_daemon: StartDaemon, photo: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_health_and_status_are_answered_while_a_picture_waits() -> None:
         daemon.state = "renewing"
         assert client.health(timeout=1).state == "renewing"
         assert client.status(timeout=1)["state"] == "renewing"
+        assert client.renew(timeout=1) == 0
         daemon.stop()
         thread.join()
         daemon.start()

@@ -204,6 +204,14 @@ class AsyncClient:
         """The daemon's counters as OpenMetrics text."""
         return await self._call(_ask.make_metrics, _ask.read_metrics, self._deadline(timeout))
 
+    async def renew(self, *, timeout: float | None = None) -> float:
+        """Has the daemon replace itself by a fresh process image; no request of anybody is lost.
+
+        For root and the user that the daemon runs as; others get a `RequestError` (`not_allowed`).
+        Returns the seconds for which the daemon read nothing from its clients.
+        """
+        return await self._call(_ask.make_renew, _ask.read_renewed, self._deadline(timeout))
+
     async def close(self) -> None:
         """Closes what is idle, and what is in use as soon as it is free."""
         self.abandon()

@@ -94,6 +94,10 @@ def make_metrics(request_id: int, _frame_bytes: int) -> requests.Request:
     return requests.Metrics(request_id)
 
 
+def make_renew(request_id: int, _frame_bytes: int) -> requests.Request:
+    return requests.Renew(request_id)
+
+
 def read_prediction(answer: replies.Answer) -> Prediction:
     if not isinstance(answer, replies.Prediction):
         raise _unexpected("a prediction", answer)
@@ -135,6 +139,12 @@ def read_metrics(answer: replies.Answer) -> str:
     if not isinstance(answer, replies.Metrics):
         raise _unexpected("its metrics", answer)
     return answer.text
+
+
+def read_renewed(answer: replies.Answer) -> float:
+    if not isinstance(answer, replies.Renewed):
+        raise _unexpected("a renewal", answer)
+    return answer.pause_us / 1e6
 
 
 def _check_u32(name: str, value: int) -> None:

@@ -132,6 +132,14 @@ class Client:
         """The daemon's counters as OpenMetrics text."""
         return self._call(self._ask.make_metrics, self._ask.read_metrics, self._deadline(timeout))
 
+    def renew(self, *, timeout: float | None = None) -> float:
+        """Has the daemon replace itself by a fresh process image; no request of anybody is lost.
+
+        For root and the user that the daemon runs as; others get a `RequestError` (`not_allowed`).
+        Returns the seconds for which the daemon read nothing from its clients.
+        """
+        return self._call(self._ask.make_renew, self._ask.read_renewed, self._deadline(timeout))
+
     def close(self) -> None:
         """Closes the connections. A later call raises `RuntimeError`."""
         self._pool.close()

@@ -158,6 +158,8 @@ class FakeDaemon:
             peer.send(replies.Status(request.id, json.dumps(self._status())))
         elif isinstance(request, requests.Metrics):
             peer.send(replies.Metrics(request.id, "# EOF\n"))
+        elif isinstance(request, requests.Renew):
+            peer.send(replies.Renewed(request.id, 0))
         elif isinstance(request, requests.Predict):
             return self._predict(peer, request)
         return True
