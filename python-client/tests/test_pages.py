@@ -347,6 +347,19 @@ def test_memory_chart_is_drawn_from_the_daemons_own_samples(
     )
 
 
+def test_marks_that_lie_close_together_do_not_cover_each_other() -> None:
+    samples = [Sample(3600.0, MIB, MIB), Sample(0.0, MIB, MIB)]
+    renewals = [Renewal(ago, "asked", 3) for ago in (3000.0, 2990.0, 2980.0, 1000.0)]
+    chart = draw(samples, renewals, None)
+    assert chart is not None
+    assert [mark.number for mark in chart.marks] == [1, 2, 3, 4]
+    rows = [mark.down for mark in chart.marks]
+    assert (rows[0], rows[3]) == (0, 0)
+    # Their dots are 18 pixels high.
+    assert rows[1] >= rows[0] + 18
+    assert rows[2] >= rows[1] + 18
+
+
 @pytest.mark.parametrize("samples", [[], [Sample(1, 5, 4)], [Sample(1, 5, 4), Sample(1, 6, 4)]])
 def test_no_chart_without_time(samples: list[Sample]) -> None:
     assert draw(samples, [], None) is None

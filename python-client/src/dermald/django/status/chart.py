@@ -18,6 +18,9 @@ _LINES = 4
 # Shares of the chart: what a line keeps from the ends, and a word from another.
 _EDGE = 0.03
 _APART = 0.1
+_MARKS_APART = 0.08
+# As high as a mark, in pixels, and how many fit under each other on a phone.
+_ROW, _ROWS = 20, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """number: of its line below the chart."""
+    """number: of its line below the chart. down: pixels from the top, so that marks that lie close
+    together do not cover each other."""
 
     place: str
+    down: int
     number: int
     renewal: Renewal
 
@@ -82,12 +87,19 @@ def draw(
             Tick(_percent((oldest - value) / span), value)
             for value in _round_values(newest, oldest, _SECOND_STEPS)
         ),
-        marks=tuple(
-            Mark(_percent((oldest - mark.seconds_ago) / span), number, mark)
-            for number, mark in enumerate(seen, 1)
-        ),
+        marks=_marks([(oldest - mark.seconds_ago) / span for mark in seen], seen),
         span_seconds=span,
     )
+
+
+def _marks(places: Sequence[float], renewals: Sequence[Renewal]) -> tuple[Mark, ...]:
+    marks: list[Mark] = []
+    row, before = 0, -1.0
+    for number, (place, renewal) in enumerate(zip(places, renewals, strict=True), 1):
+        row = (row + 1) % _ROWS if place - before < _MARKS_APART and marks else 0
+        before = place
+        marks.append(Mark(_percent(place), row * _ROW, number, renewal))
+    return tuple(marks)
 
 
 def _line(across: Sequence[float], down: Sequence[float]) -> str:
