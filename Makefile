@@ -23,6 +23,10 @@ BOX_PACKAGES := build/box/packages/.made
 DIST := target/dist
 RELEASE := .venv-release
 RELEASE_BIN := $(RELEASE)/bin
+# A browser's driver, and the rules that pages are judged by.
+SHOTS := .venv-shots
+AXE_VERSION := 4.14.1
+AXE := target/axe-$(AXE_VERSION)/axe.min.js
 # Where the daemon finds ONNX Runtime when it is run from target/ and not from an environment.
 # Asked anew for every recipe (make's own wildcard remembers a folder as it was before `setup`).
 export ORT_DYLIB_PATH = $(shell find $(CURDIR)/$(VENV) -name 'libonnxruntime.so*' 2>/dev/null | head -n 1)
@@ -62,6 +66,7 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 	TEST_PARITY_PICTURES=50 TEST_LONG=1 \
 		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
 	$(MAKE) release newer
+	$(MAKE) shots
 	$(MAKE) bench soak
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
 
@@ -69,6 +74,33 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 newer: setup wheel ## The client's tests on Django 6.1 and Python 3.13, in a root of Debian 13; needs root
 	cargo build --release --locked
 	TEST_DERMALD=$(CURDIR)/target/release/dermald PYTHONPATH=$(CURDIR)/target/wheel/unpacked tests/newer.sh
+
+# The system's Chromium: what Playwright would download is not fetched. Nothing here belongs to `setup`.
+.PHONY: shots
+shots: $(VENV)/.made ## Chromium walks the example site: screenshots in build/shots, judged by axe; ARGS="--only status"
+	@mkdir -p target; command -v chromium >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
+			&& apt-get install -y -q --no-install-recommends chromium; } >target/apt-chromium.log 2>&1; } || true
+	@if ! command -v chromium >/dev/null; then echo "NOT LOOKED AT: the pages (Debian: apt-get install chromium)"; \
+	elif ! $(MAKE) $(AXE) $(SHOTS)/.made >target/shots-setup.log 2>&1; then \
+		echo "NOT LOOKED AT: the pages, as axe-core or Playwright is not to be had (target/shots-setup.log)"; \
+	else cargo build --release --locked && $(SHOTS)/bin/python tests/shots/walk.py \
+		--daemon target/release/dermald --bundle models/demo --axe $(AXE) \
+		--chromium "$$(command -v chromium)" --output build/shots $(ARGS); fi
+
+# It sees what the tests have, and the client where it is written.
+$(SHOTS)/.made: tests/requirements-shots.txt $(VENV)/.made
+	$(BIN)/python -m venv --clear $(SHOTS)
+	$(SHOTS)/bin/pip install -q --disable-pip-version-check -r tests/requirements-shots.txt
+	for folder in python-client/src python-client/example; do echo $(CURDIR)/$$folder; done >$(SHOTS)/paths
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >>$(SHOTS)/paths
+	mv $(SHOTS)/paths "$$($(SHOTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	touch $@
+
+$(AXE):
+	mkdir -p $(@D)
+	cd $(@D) && npm pack --silent axe-core@$(AXE_VERSION) && tar -xzf axe-core-$(AXE_VERSION).tgz \
+		--strip-components=1 --touch package/axe.min.js package/LICENSE && rm axe-core-$(AXE_VERSION).tgz
 
 .PHONY: bench
 bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothing
@@ -285,12 +317,12 @@ lint: $(VENV)/.made $(MODELS)/.made
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
 	cd models && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check .
-	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release
-	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release
+	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release tests/shots
+	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release tests/shots
 	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
-	for folder in bundles fuzz pictures python bench release vectors; do \
+	for folder in bundles fuzz pictures python bench release shots vectors; do \
 		MYPYPATH=models/src:python-client/src:python-client/example $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
 
@@ -329,4 +361,4 @@ test-python: setup wheel
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
-	rm -rf target build $(VENV) $(MODELS) $(RELEASE) python-client/THIRD-PARTY.md
+	rm -rf target build $(VENV) $(MODELS) $(RELEASE) $(SHOTS) python-client/THIRD-PARTY.md

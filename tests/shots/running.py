@@ -1,0 +1,84 @@
+"""The example site under gunicorn with a real daemon, and with somebody of the team."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dermald
+from processes import Daemon, Gunicorn, private_folder
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+EXAMPLE = ROOT / "python-client" / "example"
+STAFF = "staff"
+
+
+@dataclass(frozen=True)
+class Site:
+    """address: without a slash at its end. photo: what visitors upload."""
+
+    address: str
+    password: str
+    photo: Path
+    daemon: Daemon
+    gunicorn: Gunicorn
+    binary: Path
+
+    def renew(self) -> None:
+        """Has the daemon renew itself, as somebody of the team would, and waits for it."""
+        command = [str(self.binary), "renew", "--socket", str(self.daemon.socket)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def log(self) -> str:
+        return self.gunicorn.log.read_text(errors="replace")[-2000:]
+
+
+@contextmanager
+def running_site(binary: Path, bundle: Path) -> Iterator[Site]:
+    """Ends all that it started. Raises `RuntimeError` or `OSError` when not all starts."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(private_folder())
+        password = secrets.token_urlsafe(16)
+        daemon = Daemon(binary, bundle, folder / "dermald.sock")
+        stack.callback(daemon.terminate)
+        paths = [HERE, EXAMPLE, Path(dermald.__path__[0]).parent]
+        environment = {
+            "DERMALD_SOCKET": str(daemon.socket),
+            "DJANGO_SETTINGS_MODULE": "shots_settings",
+            "DJANGO_SUPERUSER_PASSWORD": password,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "SHOTS_DATABASE": str(folder / "accounts.sqlite3"),
+        }
+        _django(environment, "migrate", "--verbosity=0")
+        _django(
+            environment,
+            *("createsuperuser", "--verbosity=0", "--noinput"),
+            *("--username", STAFF, "--email", "staff@localhost"),
+        )
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        gunicorn = Gunicorn(
+            "site_wsgi:application", listener.fileno(), HERE, environment, folder / "gunicorn.log"
+        )
+        stack.callback(gunicorn.terminate)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Site(address, password, bundle / "sample.jpg", daemon, gunicorn, binary)
+
+
+def _django(environment: dict[str, str], *command: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "django", *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    if said.returncode != 0:
+        raise RuntimeError(f"django {command[0]} failed:\n{said.stderr[-2000:]}")

@@ -1,0 +1,27 @@
+"""The example site with accounts, in the strictest content security policy that its pages allow."""
+
+import os
+
+from site_settings import *  # noqa: F403
+from site_settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
+
+ROOT_URLCONF = "shots_urls"
+INSTALLED_APPS = [
+    *INSTALLED_APPS,
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+]
+MIDDLEWARE = [
+    "strict_policy.StrictPolicy",
+    *MIDDLEWARE,
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+TEMPLATES[0]["DIRS"] = [os.path.join(os.path.dirname(__file__), "templates")]
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["SHOTS_DATABASE"]}
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/skin/"
