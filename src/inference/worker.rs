@@ -118,7 +118,9 @@ impl Worker {
                 tracing::error!(reason, "a bug stopped a request");
                 Err(Failure::Panic(reason))
             });
-        supervised::tell_in_work(None);
+        if !refused {
+            supervised::tell_in_work(None);
+        }
         let took = outcome.is_ok().then(|| started.elapsed());
         // Whoever asks from here on has a round of their own.
         let round = shared.queue().done(took);
