@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use clap::{ArgMatches, Command};
 use nix::sys::statvfs::statvfs;
 
-use super::init::LITTLE_MEMORY;
+use super::init::{LITTLE_MEMORY, SHARE};
 use super::{load, print};
 use crate::config::Config;
 use crate::daemon::{Setup, inference_settings};
@@ -126,14 +126,13 @@ fn machine(findings: &mut Findings, config: &Config) {
     } else {
         findings.ok("CPUs", &format!("{cpus} may be used, threads is {threads}"));
     }
-    let machine = cgroup::machine_memory();
-    let all = cgroup::memory_limit().map_or(machine, |limit| limit.min(machine));
+    let all = cgroup::memory();
     let size = ByteSize(all);
     match config.memory_limit {
         None if all < LITTLE_MEMORY => findings.note(
             "memory",
             &format!(
-                "{size} for everything here, and memory_limit is not set: with 45% the daemon renews \
+                "{size} for everything here, and memory_limit is not set: with {SHARE} the daemon renews \
                  itself before the host kills something"
             ),
         ),

@@ -16,7 +16,7 @@ use crate::lifecycle::cgroup;
 pub(super) const LITTLE_MEMORY: u64 = 2 << 30;
 
 /// The share that leaves room for a site; see docs/memory.md.
-const SHARE: &str = "45%";
+pub(super) const SHARE: &str = "45%";
 
 /// As wide as a line of the file may be.
 const WIDTH: usize = 100;
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
 
 /// What this machine suggests for a setting that nobody gave, and why.
 fn suggestion(name: &str, config: &Config) -> Option<(String, String)> {
-    let memory = cgroup::memory_limit().unwrap_or_else(cgroup::machine_memory);
+    let memory = cgroup::memory();
     if name == "memory_limit" && config.memory_limit.is_none() && memory < LITTLE_MEMORY {
         let why = format!(
             "of {} here: the daemon renews itself before the host kills",
@@ -72,7 +72,7 @@ fn suggestion(name: &str, config: &Config) -> Option<(String, String)> {
 
 fn file(config: &Config, origins: &[String]) -> String {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let memory = ByteSize(cgroup::memory_limit().unwrap_or_else(cgroup::machine_memory));
+    let memory = ByteSize(cgroup::memory());
     let mut text = format!(
         "# dermald {}. Found here: {cpus} CPUs that may be used, {memory} of memory.\n\
          # Environment variables (DERMALD_...) and flags win over this file.\n",

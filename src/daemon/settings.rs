@@ -67,11 +67,7 @@ fn measure(config: &Config) -> Measure {
 fn memory_limit(config: &Config) -> Option<u64> {
     match config.memory_limit? {
         MemoryLimit::Size(size) => Some(size.as_u64()),
-        MemoryLimit::Percent(percent) => {
-            let machine = cgroup::machine_memory();
-            let all = cgroup::memory_limit().map_or(machine, |limit| limit.min(machine));
-            Some(all / 100 * u64::from(percent))
-        }
+        MemoryLimit::Percent(percent) => Some(cgroup::memory() / 100 * u64::from(percent)),
     }
 }
 

@@ -45,9 +45,15 @@ fn counted(events: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// What the machine has, in bytes.
+/// What there is for everything here: the limit of our group, or what the machine has, in bytes.
 #[must_use]
-pub fn machine_memory() -> u64 {
+pub fn memory() -> u64 {
+    let machine = machine_memory();
+    memory_limit().map_or(machine, |limit| limit.min(machine))
+}
+
+/// What the machine has, in bytes.
+fn machine_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kibibytes = text
         .lines()
