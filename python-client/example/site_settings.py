@@ -1,8 +1,11 @@
 """The smallest site that shows dermald: no database, no accounts, nothing stored."""
 
 import os
+from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
+
+MODEL = Path(__file__).resolve().parents[2] / "models" / "demo"
 
 # Forms that are open while the site restarts must be loaded again; a real site keeps its key.
 SECRET_KEY = os.environ.get("SITE_SECRET_KEY") or get_random_secret_key()
@@ -41,5 +44,5 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
 # A camera's photo comes as text, a third longer.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 22 * 2**20
 
-# The socket comes from $DERMALD_SOCKET.
-DERMALD = {"default": {"TIMEOUT": 30}}
+# The socket comes from $DERMALD_SOCKET. The model is for `manage.py dermald serve`.
+DERMALD = {"default": {"TIMEOUT": 30, "BUNDLE": MODEL}}

@@ -8,6 +8,12 @@ from site_urls import urlpatterns as example
 urlpatterns = [
     *example,
     path("later/", include("dermald.django.async_urls", namespace="later")),
+    path("moles/", include("dermald.django.urls", namespace="moles"), {"alias": "moles"}),
+    path(
+        "later/moles/",
+        include("dermald.django.async_urls", namespace="later-moles"),
+        {"alias": "moles"},
+    ),
     path(
         "checks/",
         HealthCheckView.as_view(checks=["dermald.django.health_check.DermaldDaemon"]),

@@ -21,6 +21,7 @@ from dermald._results import Prediction, RenderOverlay, Timings
 from dermald.compat.ai_detection import predict_skin_simple
 from dermald.django import apredict, caching, clients, get_client, predict
 from dermald.django.clients import get_probe
+from dermald.django.conf import PAGE_OVERLAY
 from photos import variants
 from processes import Daemon
 from redis_server import Redis
@@ -139,11 +140,13 @@ def test_overlay_is_kept_only_where_that_is_wanted(
         ask(photo, explain=RenderOverlay(format="jpeg"))
         assert redis.contents() == {}
     with remembering(daemon.socket, redis, CACHE_OVERLAYS=True):
-        first = ask(photo, explain="overlay")
-        again = ask(photo, explain="overlay")
-    assert predictions_of(daemon.socket) == before + 3
-    assert first.overlay is not None
-    assert first.overlay == again.overlay
+        for explain in ("overlay", PAGE_OVERLAY):
+            first = ask(photo, explain=explain)
+            again = ask(photo, explain=explain)
+            assert first.overlay is not None
+            assert (again.overlay, again.photo) == (first.overlay, first.photo)
+    assert first.photo is not None
+    assert predictions_of(daemon.socket) == before + 4
 
 
 def test_only_a_digest_of_the_photo_is_kept(daemon: Daemon, redis: Redis, photo: Path) -> None:

@@ -160,14 +160,33 @@ def test_timeout_beyond_the_web_servers_is_found(
     ],
 )
 def test_redis_without_a_time_limit_is_found(cache: dict[str, object], expected: list[str]) -> None:
-    with override_settings(DERMALD={"default": {"CACHE": "default"}}, CACHES={"default": cache}):
+    entry = {"CACHE": "default", "CACHE_OVERLAYS": True}
+    with override_settings(DERMALD={"default": entry}, CACHES={"default": cache}):
         assert ids() == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "warned"),
+    [
+        ({}, True),
+        ({"EXPLAIN": "overlay"}, True),
+        ({"EXPLAIN": "values"}, False),
+        ({"CACHE_OVERLAYS": True}, False),
+    ],
+)
+def test_cache_that_would_remember_nothing_of_the_page_is_found(
+    entry: dict[str, object], warned: bool
+) -> None:
+    with override_settings(
+        DERMALD={"default": {"CACHE": "default", **entry}}, CACHES={"default": LOCAL}
+    ):
+        assert ids() == (["dermald.W009"] if warned else [])
 
 
 def test_deployment_mistakes_are_found_for_deployments_only(folder: Path) -> None:
     folder.chmod(0o777)
     with override_settings(
-        DERMALD={"default": {"CACHE": "default", "SOCKET": folder / "x.sock"}},
+        DERMALD={"default": {"CACHE": "default", "EXPLAIN": None, "SOCKET": folder / "x.sock"}},
         CACHES={"default": LOCAL},
         FILE_UPLOAD_MAX_MEMORY_SIZE=2**20,
         DATA_UPLOAD_MAX_MEMORY_SIZE=2**20,

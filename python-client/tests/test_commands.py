@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client as Browser
 from django.test import override_settings
 from django.utils import translation
 from PIL import Image
@@ -252,7 +253,7 @@ def test_what_serving_needs_is_told(
     with at(folder / "x.sock"):
         with pytest.raises(CommandError, match="is no program"):
             run("serve", "--daemon", str(folder / "missing"))
-        with pytest.raises(CommandError, match="--bundle FOLDER"):
+        with pytest.raises(CommandError, match="--bundle FOLDER, BUNDLE in DERMALD"):
             run("serve", "--daemon", str(binary))
         monkeypatch.setenv("PATH", str(folder))
         if not (Path(sys.executable).parent / "dermald").exists():
@@ -263,3 +264,11 @@ def test_what_serving_needs_is_told(
 def test_daemon_that_does_not_start_fails_the_command(folder: Path, binary: Path) -> None:
     with at(folder / "x.sock"), pytest.raises(CommandError, match="The daemon ended"):
         run("serve", "--daemon", str(binary), "--bundle", str(folder))
+    with at(folder / "x.sock", BUNDLE=folder), pytest.raises(CommandError, match="daemon ended"):
+        run("serve", "--daemon", str(binary))
+
+
+def test_command_that_pages_show_can_be_run_as_it_stands(folder: Path) -> None:
+    for entry, wanted in (({}, "dermald serve --bundle FOLDER"), ({"BUNDLE": folder}, "serve</")):
+        with at(folder / "nobody.sock", **entry), override_settings(DEBUG=True):
+            assert wanted in Browser().get("/skin/").content.decode()

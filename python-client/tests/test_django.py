@@ -15,11 +15,13 @@ from django.template import Context, Template
 from django.test import Client as Browser
 from django.test import override_settings
 from django.utils import translation
+from PIL import Image
 
 import dermald
 from conftest import StartDaemon
 from dermald.django import get_client
 from dermald.django.conf import PAGE_OVERLAY, DaemonSettings, daemon_settings
+from photos import as_file
 from processes import Daemon
 
 PAGE = "/skin/"
@@ -179,6 +181,22 @@ def test_page_needs_no_script(daemon: Daemon, photo: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
+@pytest.mark.parametrize("entry", [{}, {"EXPLAIN": "overlay"}])
+def test_photo_of_a_phone_comes_back_small_beside_its_overlay(
+    daemon: Daemon, photo: Path, entry: dict[str, object]
+) -> None:
+    """It is too large to be sent back: the daemon gives what lies under the heatmap."""
+    with Image.open(photo) as opened:
+        large = as_file(opened.convert("RGB").resize((3000, 2250)), "BMP")
+    with configured(daemon.socket, MAX_BYTES=2**25, **entry):
+        page = upload(large).content.decode()
+        as_json = json.loads(upload(large, "application/json").content)
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert '<label class="slider" hidden>' in page
+    assert len(page) < len(large) / 10
+    assert as_json["overlay"]["width"] == 800
+
+
 @pytest.mark.parametrize("status", [200, 422])
 def test_async_page_answers_like_the_other(daemon: Daemon, photo: Path, status: int) -> None:
     data = photo.read_bytes() if status == 200 else LIKE_A_JPEG
@@ -252,7 +270,7 @@ def test_aliases_name_several_daemons(folder: Path) -> None:
         ({"default": None}, "DERMALD['default'] is None; it is a dict"),
         ({"default": {"TIMOUT": 3}}, "['TIMOUT'] is unknown. Did you mean 'TIMEOUT'?"),
         ({"default": {"socket": "x"}}, "['socket'] is unknown. Did you mean 'SOCKET'?"),
-        ({"default": {"ZZZ": 1}}, "['ZZZ'] is unknown. There is 'SOCKET', 'TIMEOUT'"),
+        ({"default": {"ZZZ": 1}}, "['ZZZ'] is unknown. There is 'SOCKET', 'BUNDLE'"),
         ({"default": {"TIMEOUT": "3"}}, "['TIMEOUT'] is '3'; it is a number of seconds above 0"),
         ({"default": {"TIMEOUT": 0}}, "['TIMEOUT'] is 0;"),
         ({"default": {"EXPLAIN": "heat"}}, "['EXPLAIN'] is 'heat'; it is None, 'values'"),

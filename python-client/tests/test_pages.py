@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -309,18 +308,20 @@ def test_status_page_says_that_there_is_no_daemon(staff: Browser, folder: Path) 
     with configured(folder / "nobody.sock"):
         response = staff.get(STATUS)
     assert response.status_code == 200
-    assert "No daemon listens at" in response.content.decode()
-    assert "manage.py dermald serve" in response.content.decode()
+    page = response.content.decode()
+    assert "No daemon listens at" in page
+    assert page.count("manage.py dermald serve") == 1
 
 
-def collect(client: dermald.Client, photo: Path, seconds: float) -> Iterator[Sample]:
+def collect(client: dermald.Client, photo: Path, count: int) -> list[Sample]:
     """Memory of a daemon that loads its model and predicts, as it tells it itself."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        told: Any = client.status()["memory"]
-        yield Sample(left, told["rss"], told["anonymous"])
+    told: list[tuple[float, Any]] = []
+    for _ in range(count):
+        told.append((time.monotonic(), client.status()["memory"]))
         client.predict(photo)
         time.sleep(0.05)
+    end = time.monotonic()
+    return [Sample(end - at, memory["rss"], memory["anonymous"]) for at, memory in told]
 
 
 def test_memory_chart_is_drawn_from_the_daemons_own_samples(
@@ -328,12 +329,12 @@ def test_memory_chart_is_drawn_from_the_daemons_own_samples(
 ) -> None:
     daemon = start_daemon()
     with dermald.Client(daemon.socket) as client:
-        samples = list(collect(client, photo, 2.0))
+        samples = collect(client, photo, 20)
     renewals = [Renewal(1.0, "memory", 12), Renewal(99.0, "idle", None)]
     chart = draw(samples, renewals, 64 * MIB)
     assert chart is not None
     points = [tuple(map(float, point.split())) for point in re.split("[ML]", chart.rss_line)[1:]]
-    assert len(points) == len(samples) > 10
+    assert len(points) == len(samples) == 20
     assert (points[0][0], points[-1][0]) == (0, 1000)
     top = 1.15 * max(64 * MIB, *(sample.rss for sample in samples))
     for (_, down), sample in zip(points, samples, strict=True):

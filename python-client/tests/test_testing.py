@@ -176,7 +176,7 @@ def test_django_is_led_to_it() -> None:
 @pytest.mark.parametrize(
     ("step", "status", "said"),
     [
-        (GoAway(), 503, "Many photos"),
+        (GoAway(), 503, "starting again"),
         (Cut(), 503, "not running"),
         (Nonsense(), 502, "could not be classified"),
         (Refusal("internal"), 502, "could not be classified"),
@@ -204,7 +204,7 @@ def test_page_and_health_survive_a_daemon_of_another_version() -> None:
         response = Browser().post("/skin/", {"image": SimpleUploadedFile("x.jpg", PHOTO)})
         assert response.status_code == 502
         assert "could not be classified" in response.content.decode()
-        assert Browser().get("/skin/health/").json() == {"status": "ok", "daemon": "unknown"}
+        assert Browser().get("/skin/health/").json() == {"status": "ok", "daemon": "incompatible"}
 
 
 def test_health_is_200_while_the_daemon_renews_itself() -> None:

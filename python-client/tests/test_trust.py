@@ -14,6 +14,7 @@ from django.test import Client as Browser
 from django.test import override_settings
 
 import dermald
+from dermald.testing import FakeDaemon
 
 NOBODY = 65534
 
@@ -122,3 +123,35 @@ def test_named_daemon_user_is_trusted(foreign: ForeignListener, user: str | int)
 def test_user_that_does_not_exist_is_named() -> None:
     with pytest.raises(ValueError, match="no-such-user"):
         dermald.Client(daemon_users=["no-such-user"])
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "reason"),
+    [(NOBODY, 0o755, f"belongs to user {NOBODY}"), (0, 0o777, "may be written in by everybody")],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_socket_where_others_could_have_put_it_is_sent_nothing(
+    is_async: bool, owner: int, mode: int, reason: str, folder: Path
+) -> None:
+    place = folder / "place"
+    place.mkdir()
+    with FakeDaemon(place / "dermald.sock") as daemon:
+        os.chown(place, owner, -1)
+        place.chmod(mode)
+        with pytest.raises(dermald.UntrustedDaemon, match=reason):
+            ask_for_health(daemon.path, is_async)
+        # As /dev/shm is: everybody may put something in, and nobody replace it.
+        os.chown(place, 0, -1)
+        place.chmod(0o1777)
+        assert ask_for_health(daemon.path, is_async).ready
+
+
+def ask_for_health(path: Path, is_async: bool) -> dermald.Health:
+    async def ask() -> dermald.Health:
+        async with dermald.AsyncClient(path, retries=0) as client:
+            return await client.health()
+
+    if is_async:
+        return asyncio.run(ask())
+    with dermald.Client(path, retries=0) as client:
+        return client.health()

@@ -77,9 +77,7 @@ impl Connection {
             ));
         }
         tracing::debug!(peer = %self.peer, client = %hello.client, "hello");
-        self.greeted = true;
-        self.incoming
-            .set_limit(self.context.settings.limits.frame_bytes);
+        self.greet_back();
         self.send(&Reply::Welcome(message::Welcome {
             version: wire::VERSION,
             daemon: Text::from(DAEMON),
@@ -94,7 +92,9 @@ impl Connection {
             id: about.id,
             state: Text::from(state),
             message: Text(message),
-            extensions: Extensions::default(),
+            extensions: Extensions::default()
+                .with("model", Some(self.context.bundle.digest.clone()))
+                .with("version", Some(env!("CARGO_PKG_VERSION"))),
         }));
     }
 
@@ -170,6 +170,16 @@ impl Connection {
             let message = format!("{most} requests of this connection are unanswered");
             return Err(Code::InvalidRequest.error(Some(id), message));
         }
+        self.context
+            .taken()
+            .ask(self.peer.uid, std::time::Instant::now())
+            .map_err(|busy| {
+                busy_error(
+                    id,
+                    busy,
+                    "this user asks for more predictions than rate_limit allows",
+                )
+            })?;
         let longest = self.longest();
         let (task, wanted) = translate::task(request, frame, &self.context.bundle, longest)?;
         let deadline = Instant::from_std(task.deadline);
@@ -177,7 +187,7 @@ impl Connection {
             .context
             .inference
             .submit(task, self.finished.clone())
-            .map_err(|busy| busy_error(id, busy))?;
+            .map_err(|busy| busy_error(id, busy, "the queue is full"))?;
         self.wait_for(ticket, wanted, deadline, frame);
         Ok(())
     }
@@ -290,9 +300,9 @@ impl Connection {
     }
 }
 
-fn busy_error(id: u64, busy: Busy) -> message::Error {
+fn busy_error(id: u64, busy: Busy, why: &str) -> message::Error {
     let hint = u32::try_from(busy.retry_after.as_millis()).unwrap_or(u32::MAX);
-    let message = format!("the queue is full; try again in {hint} ms");
+    let message = format!("{why}; try again in {hint} ms");
     message::Error {
         retry_after_ms: Some(hint),
         ..Code::Busy.error(Some(id), message)

@@ -118,7 +118,10 @@ def read_prediction(answer: replies.Answer) -> Prediction:
 def read_health(answer: replies.Answer) -> Health:
     if not isinstance(answer, replies.Health):
         raise _unexpected("its health", answer)
-    return Health(answer.state, answer.message)
+    said = dict(answer.extensions)
+    return Health(
+        answer.state, answer.message, _text(said.get("model")), _text(said.get("version"))
+    )
 
 
 def read_status(answer: replies.Answer) -> dict[str, object]:

@@ -148,11 +148,16 @@ class Health:
     """Whether the daemon can predict.
 
     state: "ready" (the model is loaded, or will be at the first request), "starting", "renewing"
-    (it starts afresh; requests wait a moment), "failed" or "stopping". message: why.
+    (it starts afresh; requests wait a moment), "failed", "stuck" (it hangs) or "stopping".
+    message: why.
+    model: digest of the model that answers, as in `Model`. version: the daemon's. Both are None
+    from a daemon that is older than they are.
     """
 
     state: str
     message: str
+    model: str | None = None
+    version: str | None = None
 
     @property
     def ready(self) -> bool:

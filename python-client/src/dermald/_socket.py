@@ -6,6 +6,7 @@ import errno
 import os
 import pwd
 import socket
+import stat
 import struct
 
 from ._errors import Unreachable, UntrustedDaemon
@@ -37,18 +38,35 @@ def uids_of(users: Iterable[str | int]) -> frozenset[int]:
 
 
 def check_peer(sock: socket.socket, path: str, daemon_uids: frozenset[int]) -> None:
-    """Raises `UntrustedDaemon` unless our own user, root or one of `daemon_uids` listens there.
+    """Raises `UntrustedDaemon` unless our own user, root or one of `daemon_uids` listens there, in
+    a folder where nobody else could have put another one's socket.
 
     The kernel reports the credentials of the process that called listen(): root under socket
     activation. In a user namespace foreign users appear as 65534.
     """
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    trusted = {os.geteuid(), _ROOT, *daemon_uids}
     uid = _UCRED.unpack(credentials)[1]
-    if uid in (os.geteuid(), _ROOT) or uid in daemon_uids:
+    if uid not in trusted:
+        raise UntrustedDaemon(
+            f"The process that listens at {path} runs as user {uid}, which is neither this "
+            f"process's user ({os.geteuid()}) nor root nor a configured daemon user. Nothing was "
+            "sent to it."
+        )
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        found = os.stat(folder)
+    except OSError as error:
+        raise unreachable(path, error) from error
+    if found.st_uid not in trusted:
+        reason = f"belongs to user {found.st_uid}"
+    elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        reason = f"may be written in by everybody (mode {stat.S_IMODE(found.st_mode):o})"
+    else:
         return
     raise UntrustedDaemon(
-        f"The process that listens at {path} runs as user {uid}, which is neither this process's "
-        f"user ({os.geteuid()}) nor root nor a configured daemon user. Nothing was sent to it."
+        f"{folder}, the folder of the daemon's socket, {reason}: another program's socket could "
+        "have been put there. Nothing was sent to it."
     )
 
 

@@ -37,6 +37,9 @@ TOO_LARGE = Problem("too_large", _("This photo is too large. Please choose a sma
 BUSY = Problem(
     "busy", _("Many photos are being looked at right now. Please try again in a moment.")
 )
+RESTARTING = Problem(
+    "restarting", _("The classifier is starting again. Please try again in a moment.")
+)
 LATE = Problem("late", _("Looking at the photo took too long. Please try again."))
 AWAY = Problem("away", _("The classifier is not running at the moment. Please try again later."))
 FAILED = Problem(
@@ -47,7 +50,7 @@ FAILED = Problem(
 _BY_KIND: tuple[tuple[type[DermaldError], Problem], ...] = (
     (PictureError, PICTURE),
     (Busy, BUSY),
-    (GoingAway, BUSY),
+    (GoingAway, RESTARTING),
     (DeadlineExceeded, LATE),
     (Unreachable, AWAY),
     (DermaldError, FAILED),

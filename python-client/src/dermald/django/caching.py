@@ -18,6 +18,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from django.core.cache import caches
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 from .._results import Prediction, RenderOverlay, Timings
 from .._wire import replies
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dermald")
 # Changes with the meaning of what is kept under it.
-_VERSION = "1"
+_VERSION = "2"
 _LEFT_ALONE_SECONDS = 5.0
 _TOLD_EVERY_SECONDS = 60.0
 # Django's cache backends work in a thread for asynchronous callers and may hang there.
@@ -109,7 +111,10 @@ class PredictionCache:
 
 def encoded(answer: Prediction) -> bytes:
     """As the wire has it: nothing that must be unpickled, and as compact."""
-    said = {"notice": answer.notice, "explanation": answer.explanation}
+    texts = {"notice": answer.notice, "explanation": answer.explanation}
+    said = {key: text.encode() for key, text in texts.items() if text is not None}
+    if answer.photo is not None:
+        said["photo"] = answer.photo
     reply = replies.Prediction(
         id=0,
         model=answer.model,
@@ -118,7 +123,7 @@ def encoded(answer: Prediction) -> bytes:
         heatmap=answer.heatmap,
         overlay=answer.overlay,
         timings=answer.timings,
-        extensions=tuple((key, text.encode()) for key, text in said.items() if text is not None),
+        extensions=tuple(said.items()),
     )
     # Without the length that goes before a frame.
     return b"".join(replies.encode_reply(reply))[4:]
@@ -171,3 +176,9 @@ class _Trouble:
 
 # By entry of CACHES: one broken server is one trouble, however many daemons remember in it.
 _trouble: dict[str, _Trouble] = {}
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "CACHES":
+        _trouble.clear()

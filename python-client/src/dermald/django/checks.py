@@ -9,6 +9,7 @@ Every id means one thing and keeps it. What only a running daemon can tell is as
     E004 CACHE names no entry of CACHES         W005 the cache is not shared (deploy)
     W001 no entry `default`                     W006 photos are written to disk (deploy)
     W008 others may put a socket there (deploy) W007 camera photos are refused (deploy)
+                                                W009 the cache would remember nothing of the page
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from .._client import socket_path
+from .._results import RenderOverlay
 from .conf import (
     DEFAULT_ALIAS,
     SETTING,
@@ -139,6 +141,15 @@ def _cache(alias: str, daemon: DaemonSettings) -> Iterator[CheckMessage]:
             hint="A Redis that hangs would hold up visitors for as long as its client waits. Set "
             "OPTIONS = {'socket_timeout': 0.5, 'socket_connect_timeout': 0.5}.",
             id="dermald.W004",
+        )
+    shows_the_photo = daemon.explain == "overlay" or isinstance(daemon.explain, RenderOverlay)
+    if shows_the_photo and not daemon.cache_overlays:
+        yield Warning(
+            f"{SETTING}[{alias!r}] has a CACHE, but the upload page asks for an overlay, which is "
+            "not remembered.",
+            hint="CACHE_OVERLAYS = True remembers overlays too; they show the visitor's photo. "
+            "Silence this when the cache is for views of your own.",
+            id="dermald.W009",
         )
 
 

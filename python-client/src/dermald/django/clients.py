@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
@@ -59,7 +61,8 @@ def _kept(
         return client
     with _lock:
         if alias not in clients:
-            clients[alias] = make(daemon_settings(alias))
+            with _blamed_on_settings(alias):
+                clients[alias] = make(daemon_settings(alias))
         return clients[alias]
 
 
@@ -71,11 +74,21 @@ def _kept_for_loop(use: str, alias: str, changes: dict[str, int]) -> AsyncClient
     key = (use, alias, asyncio.get_running_loop())
     client = _async_clients.get(key)
     if client is None:
-        client = AsyncClient(**{**_arguments(daemon_settings(alias)), **changes})
+        with _blamed_on_settings(alias):
+            client = AsyncClient(**{**_arguments(daemon_settings(alias)), **changes})
         with _lock:
             _leave_closed_loops()
             _async_clients[key] = client
     return client
+
+
+@contextmanager
+def _blamed_on_settings(alias: str) -> Iterator[None]:
+    """What a client refuses that the keys let pass, such as a user whom this host does not know."""
+    try:
+        yield
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{SETTING}[{alias!r}]: {error}") from error
 
 
 def _arguments(daemon: DaemonSettings) -> dict[str, Any]:

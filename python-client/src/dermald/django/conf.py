@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 SETTING = "DERMALD"
 DEFAULT_ALIAS = "default"
-# In the photo's own shape, so that the two lie beside each other, and large enough for a screen.
-PAGE_OVERLAY = RenderOverlay(format="jpeg", longest_side=800)
+# In the photo's own shape and with the photo in the same size, so that the two lie beside each
+# other, and large enough for a screen.
+PAGE_OVERLAY = RenderOverlay(format="jpeg", longest_side=800, photo=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class DaemonSettings:
     each means."""
 
     socket: str | None = None
+    bundle: str | None = None
     timeout: float = DEFAULT_TIMEOUT
     explain: Explain = PAGE_OVERLAY
     top_k: int = 0

@@ -5,6 +5,7 @@ The documentation's table and the system checks are made from this. Knows no set
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ def _is_int(value: object, least: int) -> bool:
 
 
 def _is_seconds(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _are_users(value: object) -> bool:
@@ -42,6 +43,12 @@ KEYS: dict[str, Key] = {
         lambda v: v is None or isinstance(v, (str, os.PathLike)),
         "a path or None",
         "path of the daemon's socket; `None` for `$DERMALD_SOCKET`, else the daemon's default",
+    ),
+    "BUNDLE": Key(
+        lambda v: v is None or isinstance(v, (str, os.PathLike)),
+        "the path of a folder, or None",
+        "folder of the model for `manage.py dermald serve`; `None` for `$DERMALD_BUNDLE`. A daemon "
+        "that serves visitors has a configuration of its own",
     ),
     "TIMEOUT": Key(
         _is_seconds,
@@ -103,6 +110,6 @@ KEYS: dict[str, Key] = {
     "METRICS_TOKEN": Key(
         _is_text_or_none,
         "a text, or None",
-        "bearer token with which a scraper reads `metrics/` without a login",
+        "bearer token with which a scraper reads `metrics/` and `memory/` without a login",
     ),
 }

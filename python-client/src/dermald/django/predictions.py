@@ -7,19 +7,20 @@ answer = predict(request.FILES["image"], explain="overlay", language="vi")
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from .._deadline import Deadline
 from .._errors import DermaldError
 from .._picture import Picture
 from .caching import PredictionCache, Question, picture_digest
-from .clients import get_async_client, get_client
+from .clients import get_async_client, get_async_probe, get_client, get_probe
 from .conf import DEFAULT_ALIAS, DaemonSettings, daemon_settings
 
 if TYPE_CHECKING:
     from .._client import Explain, Priority
     from .._picture import Image
-    from .._results import Prediction
+    from .._results import Health, Prediction
 
     class Options(TypedDict, total=False):
         """Those of `Client.predict`."""
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # To learn which model answers now. The daemon tells at once or not at all.
-_STATUS_SECONDS = 1.0
+_HEALTH_SECONDS = 1.0
 
 
 def predict(image: Image, *, alias: str = DEFAULT_ALIAS, **options: Unpack[Options]) -> Prediction:
@@ -42,22 +43,21 @@ def predict(image: Image, *, alias: str = DEFAULT_ALIAS, **options: Unpack[Optio
 
     A photo of more than MAX_BYTES is a `PictureError`.
     """
-    daemon, client = daemon_settings(alias), get_client(alias)
-    picture = Picture(image).data(daemon.max_bytes)
-    cache = _cache_for(daemon, options)
-    if cache is None:
-        return client.predict(picture, **options)
-    key_for = _keys(picture, options)
+    asked, client = _Asked(image, alias, options), get_client(alias)
+    if asked.cache is None:
+        return client.predict(asked.picture, **options)
     try:
-        status = client.status(timeout=_STATUS_SECONDS)
+        health = get_probe(alias).health(timeout=asked.seconds_for_health())
     except DermaldError:
-        # Which model it is cannot be known; the prediction tells what is wrong.
-        return client.predict(picture, **options)
-    if (known := cache.get(key_for(_digest_in(status), status))) is not None:
+        health = None
+    keys = asked.keys(health)
+    if keys is None:
+        return client.predict(asked.picture, **asked.options_left())
+    if (known := asked.cache.get(keys.now)) is not None:
         return known
-    answer = client.predict(picture, **options)
+    answer = client.predict(asked.picture, **asked.options_left())
     # Under the digest of the model that answered: it may have changed in between.
-    cache.set(key_for(answer.model.digest, status), answer)
+    asked.cache.set(keys.of(answer.model.digest), answer)
     return answer
 
 
@@ -65,47 +65,74 @@ async def apredict(
     image: Image, *, alias: str = DEFAULT_ALIAS, **options: Unpack[Options]
 ) -> Prediction:
     """`predict` as a coroutine. The prediction itself occupies no thread."""
-    daemon, client = daemon_settings(alias), get_async_client(alias)
-    picture = Picture(image).data(daemon.max_bytes)
-    cache = _cache_for(daemon, options)
-    if cache is None:
-        return await client.predict(picture, **options)
-    key_for = _keys(picture, options)
+    asked, client = _Asked(image, alias, options), get_async_client(alias)
+    if asked.cache is None:
+        return await client.predict(asked.picture, **options)
     try:
-        status = await client.status(timeout=_STATUS_SECONDS)
+        health = await get_async_probe(alias).health(timeout=asked.seconds_for_health())
     except DermaldError:
-        return await client.predict(picture, **options)
-    if (known := await cache.aget(key_for(_digest_in(status), status))) is not None:
+        health = None
+    keys = asked.keys(health)
+    if keys is None:
+        return await client.predict(asked.picture, **asked.options_left())
+    if (known := await asked.cache.aget(keys.now)) is not None:
         return known
-    answer = await client.predict(picture, **options)
-    await cache.aset(key_for(answer.model.digest, status), answer)
+    answer = await client.predict(asked.picture, **asked.options_left())
+    await asked.cache.aset(keys.of(answer.model.digest), answer)
     return answer
 
 
-def _cache_for(daemon: DaemonSettings, options: Options) -> PredictionCache | None:
+class _Asked:
+    """One call: its picture, its cache if it has one, and the one deadline for all of it."""
+
+    def __init__(self, image: Image, alias: str, options: Options) -> None:
+        daemon = daemon_settings(alias)
+        self._options = options
+        timeout = options.get("timeout")
+        self._deadline = Deadline(daemon.timeout if timeout is None else timeout)
+        self.picture = Picture(image).data(daemon.max_bytes)
+        self.cache = _cache_for(daemon, options.get("explain"))
+
+    def seconds_for_health(self) -> float:
+        return min(_HEALTH_SECONDS, self._deadline.remaining())
+
+    def options_left(self) -> Options:
+        """The options with the time that is left."""
+        return {**self._options, "timeout": self._deadline.remaining()}
+
+    def keys(self, health: Health | None) -> _Keys | None:
+        """None when the daemon does not tell which model and which version it is; the prediction
+        tells what is wrong."""
+        if health is None or health.model is None or health.version is None:
+            return None
+        question = Question(
+            picture_digest(self.picture),
+            self._options.get("top_k", 0),
+            self._options.get("target"),
+            self._options.get("explain"),
+            self._options.get("language"),
+        )
+        return _Keys(question, health.model, health.version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What answers to one question are remembered under, by the model that gives them."""
+
+    question: Question
+    model_digest: str
+    daemon_version: str
+
+    @property
+    def now(self) -> str:
+        return self.of(self.model_digest)
+
+    def of(self, model_digest: str) -> str:
+        return self.question.key(model_digest, self.daemon_version)
+
+
+def _cache_for(daemon: DaemonSettings, explain: Explain) -> PredictionCache | None:
     if daemon.cache is None:
         return None
     cache = PredictionCache(daemon.cache, daemon)
-    return cache if cache.takes(options.get("explain")) else None
-
-
-def _keys(picture: bytes | memoryview, options: Options) -> Callable[[str, dict[str, object]], str]:
-    question = Question(
-        picture_digest(picture),
-        options.get("top_k", 0),
-        options.get("target"),
-        options.get("explain"),
-        options.get("language"),
-    )
-    return lambda digest, status: question.key(digest, _text(status, "daemon", "version"))
-
-
-def _digest_in(status: dict[str, object]) -> str:
-    return _text(status, "model", "digest")
-
-
-def _text(status: dict[str, Any], *path: str) -> str:
-    value: Any = status
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return str(value)
+    return cache if cache.takes(explain) else None

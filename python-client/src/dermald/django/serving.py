@@ -17,12 +17,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from django.core.exceptions import ImproperlyConfigured
+
 from .._client import Client
 from .._errors import DermaldError
+from .conf import DEFAULT_ALIAS, SETTING, daemon_settings
 
+SERVE = "python manage.py dermald serve"
 _LOOK_EVERY = 0.1
 # A daemon answers what it admitted before it leaves; then it is killed.
 _GRACE_SECONDS = 15.0
+
+
+def knows_a_bundle(alias: str = DEFAULT_ALIAS) -> bool:
+    """Whether the command can be run without saying which model."""
+    try:
+        return daemon_settings(alias).bundle is not None or "DERMALD_BUNDLE" in os.environ
+    except ImproperlyConfigured:
+        return False
 
 
 class ServeError(Exception):
@@ -33,23 +45,24 @@ def serve(
     socket: Path,
     *,
     binary: Path | None,
-    bundle: Path | None,
+    bundle: str | os.PathLike[str] | None,
     options: Sequence[str],
     runserver: str | None,
     tell: Callable[[str], object],
 ) -> int:
     """Runs the daemon, and runserver with it unless that is None (its address, or "" for its
-    default), until one of them ends or somebody stops us. Returns the daemon's exit code, 0 when it
-    was stopped.
+    default), until one of them ends or somebody stops us. Returns the exit code of the one that
+    ended first, 0 when it was stopped.
 
     runserver restarts only itself when code changes: the daemon and its loaded model stay.
     """
     if _answers(socket):
         raise ServeError(f"A daemon answers at {socket} already.")
     command = [str(_find(binary)), "serve", "--socket", str(socket)]
-    command += ["--bundle", str(bundle)] if bundle else []
+    command += ["--bundle", os.fspath(bundle)] if bundle else []
     if bundle is None and "DERMALD_BUNDLE" not in os.environ:
-        raise ServeError("Say which model: --bundle FOLDER, or $DERMALD_BUNDLE.")
+        where = f"--bundle FOLDER, BUNDLE in {SETTING}, or $DERMALD_BUNDLE"
+        raise ServeError(f"Say which model: {where}.")
     with _stop_signals() as stopped:
         children = [subprocess.Popen([*command, *options], env=_environment())]
         try:
@@ -58,11 +71,11 @@ def serve(
             tell(f"dermald listens at {socket}. Ctrl-C ends it.")
             while not stopped and all(child.poll() is None for child in children):
                 time.sleep(_LOOK_EVERY)
+            ended = [child for child in children if child.poll() is not None]
         finally:
             for child in reversed(children):
                 _end(child)
-    code = children[0].returncode
-    return 0 if stopped or code == 0 else abs(code)
+    return 0 if stopped else next((abs(child.returncode) for child in ended), 0)
 
 
 def _find(binary: Path | None) -> Path:

@@ -1,4 +1,8 @@
-"""The pages to include: `path("skin/", include("dermald.django.urls"))`."""
+"""The pages to include: `path("skin/", include("dermald.django.urls"))`.
+
+They are about the daemon `default`; another one's say which, and have a namespace of their own:
+`path("moles/", include("dermald.django.urls", namespace="moles"), {"alias": "moles"})`.
+"""
 
 from django.urls import path
 

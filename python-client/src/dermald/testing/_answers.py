@@ -51,6 +51,9 @@ def answer(model: FakeModel, request: requests.Predict, step: Answer) -> replies
         "explanation": step.explanation if request.explain != "none" else None,
     }
     is_overlay = isinstance(request.explain, RenderOverlay)
+    texts = ((key, text.encode()) for key, text in said.items() if text)
+    shows_photo = explains and is_overlay and any(key == "photo" for key, _ in request.extensions)
+    photo = (("photo", _overlay(model.side).data),) if shows_photo else ()
     return replies.Prediction(
         id=request.id,
         model=model.identity(),
@@ -59,7 +62,7 @@ def answer(model: FakeModel, request: requests.Predict, step: Answer) -> replies
         heatmap=_heatmap() if explains and not is_overlay else None,
         overlay=_overlay(model.side) if explains and is_overlay else None,
         timings=Timings(1, 0, 2, 3, 4),
-        extensions=tuple((key, text.encode()) for key, text in said.items() if text),
+        extensions=(*texts, *photo),
     )
 
 

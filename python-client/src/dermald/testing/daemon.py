@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from django.test import override_settings
 
+# The daemon's, whose place this takes.
+_VERSION = "0"
 # It only ends a thread whose client was forgotten.
 _PATIENCE = 60.0
 
@@ -39,8 +41,8 @@ class FakeDaemon:
     """Listens at `path` from its making to `close`, or as a context manager.
 
     state: what health says, such as "ready", "starting" or "renewing"; may be changed at any time.
-    asked: the pictures so far. status_more: goes into the status besides the model. version: of
-    the protocol; one that the client does not speak refuses it.
+    asked: the pictures so far. status_more: goes into the status besides the model. metrics: the
+    OpenMetrics text. version: of the protocol; one that the client does not speak refuses it.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FakeDaemon:
         self.message = "a daemon of a test"
         self.version = PROTOCOL_VERSION
         self.status_more: dict[str, object] = {}
+        self.metrics = "# EOF\n"
         self.asked: list[Asked] = []
         self.always: Step = Answer()
         self._script: deque[Step] = deque()
@@ -153,11 +156,12 @@ class FakeDaemon:
     def _reply(self, peer: Peer, request: requests.Request) -> bool:
         """Whether the connection goes on."""
         if isinstance(request, requests.Health):
-            peer.send(replies.Health(request.id, self.state, self.message))
+            more = (("model", self.model.digest.encode()), ("version", _VERSION.encode()))
+            peer.send(replies.Health(request.id, self.state, self.message, more))
         elif isinstance(request, requests.Status):
             peer.send(replies.Status(request.id, json.dumps(self._status())))
         elif isinstance(request, requests.Metrics):
-            peer.send(replies.Metrics(request.id, "# EOF\n"))
+            peer.send(replies.Metrics(request.id, self.metrics))
         elif isinstance(request, requests.Renew):
             peer.send(replies.Renewed(request.id, 0))
         elif isinstance(request, requests.Predict):
@@ -199,7 +203,7 @@ class FakeDaemon:
 
     def _status(self) -> dict[str, object]:
         return {
-            "daemon": {"version": "0", "pid": os.getpid()},
+            "daemon": {"version": _VERSION, "pid": os.getpid()},
             "state": self.state,
             "message": self.message,
             "model": self.model.status(loaded=self.state == "ready"),

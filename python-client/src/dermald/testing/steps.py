@@ -34,7 +34,8 @@ class Answer:
     """Classes with their probabilities, from 0 to 1; without any, falling ones for the model's own.
 
     An overlay that was asked for is a plain PNG of the model's size, whatever format was wished
-    for; `explanation` says why there is none instead. delay: seconds before it comes.
+    for, and so is the photo beneath it; `explanation` says why there is none instead. delay:
+    seconds before it comes.
     """
 
     labels: Mapping[str, float] = field(default_factory=dict)

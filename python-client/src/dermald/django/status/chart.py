@@ -53,6 +53,8 @@ class Chart:
     heights: tuple[Tick, ...]
     times: tuple[Tick, ...]
     marks: tuple[Mark, ...]
+    # Whether the threshold's words stand at the left: the right end is where the marks are.
+    words_left: bool
     span_seconds: float
 
 
@@ -72,6 +74,7 @@ def draw(
     rss_line = _line(across, rss)
     seen = [mark for mark in renewals if newest <= mark.seconds_ago <= oldest]
     seen.sort(key=lambda mark: -mark.seconds_ago)
+    places = [(oldest - mark.seconds_ago) / span for mark in seen]
     return Chart(
         rss_area=f"{rss_line} L1000 1000 L0 1000 Z",
         rss_line=rss_line,
@@ -87,7 +90,8 @@ def draw(
             Tick(_percent((oldest - value) / span), value)
             for value in _round_values(newest, oldest, _SECOND_STEPS)
         ),
-        marks=_marks([(oldest - mark.seconds_ago) / span for mark in seen], seen),
+        marks=_marks(places, seen),
+        words_left=bool(places) and 1 - max(places) < min(places),
         span_seconds=span,
     )
 

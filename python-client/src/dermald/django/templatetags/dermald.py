@@ -13,6 +13,7 @@ from django.utils.formats import number_format
 from django.utils.translation import get_language
 
 from ..._translation import translated
+from ..serving import SERVE, knows_a_bundle
 from ..titles import class_titles
 
 register = template.Library()
@@ -28,6 +29,7 @@ _STATES = {
     "starting": _("starting"),
     "renewing": _("renewing itself"),
     "failed": _("failed"),
+    "stuck": _("stuck"),
     "stopping": _("stopping"),
 }
 _STAGES = {
@@ -37,13 +39,21 @@ _STAGES = {
     "inference": _("model"),
     "render": _("drawing"),
 }
+_UNITS = ((_("d"), 86400), (_("h"), 3600), (_("min"), 60), (_("s"), 1))
 _REASONS = {
     "memory": _("its memory passed the threshold"),
     "idle": _("nobody asked for a while"),
     "requests": _("it had answered as many as it may"),
     "reload": _("a new configuration or model"),
     "asked": _("somebody asked for it"),
+    "hang": _("it hung over a picture"),
 }
+
+
+@register.simple_tag
+def serve_command() -> str:
+    """What a developer types for a daemon. It runs as it stands where the model is known."""
+    return SERVE if knows_a_bundle() else f"{SERVE} --bundle FOLDER"
 
 
 @register.filter
@@ -84,8 +94,8 @@ def milliseconds(value: float) -> str:
 def duration(seconds: float) -> str:
     """The two largest units, such as `2 h 5 min`."""
     left, parts = round(seconds), []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+    for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+            parts.append(f"{count} {translated(unit)}")
+    return " ".join(parts[:2]) or f"0 {translated('s')}"

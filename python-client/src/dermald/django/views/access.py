@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+
+from ..conf import DEFAULT_ALIAS, daemon_settings
 
 # Of a view, blocking or not.
 View = Callable[..., Any]
@@ -24,13 +26,14 @@ def open_to_all(view: View) -> View:
 
 
 def for_signed_in(
-    view: View, *, staff: bool = False, token: Callable[[], str | None] | None = None
+    view: View, *, staff: bool = False, token: Callable[..., str | None] | None = None
 ) -> View:
-    """For users who are signed in. `token`: what a bearer may show instead of a login."""
+    """For users who are signed in. `token`: what a bearer may show instead of a login,
+    by what the URL says."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        if token is not None and _bears(request, token()):
+        if token is not None and _bears(request, token(*args, **options)):
             return view(request, *args, **options)
         user = getattr(request, "user", None)
         if user is None or not user.is_authenticated:
@@ -43,6 +46,14 @@ def for_signed_in(
     # It asks by itself, and takes a token that the middleware knows nothing of.
     made.login_required = False  # type: ignore[attr-defined]
     return made
+
+
+def scraper_token(alias: str = DEFAULT_ALIAS) -> str | None:
+    """METRICS_TOKEN of the daemon that a page is about; None while its settings are wrong."""
+    try:
+        return daemon_settings(alias).metrics_token
+    except ImproperlyConfigured:
+        return None
 
 
 def _ask_to_sign_in(request: HttpRequest, *, can: bool) -> HttpResponse:

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 # The daemon reads more than a browser shows.
 _SHOWN_BY_BROWSERS = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
-
-
+# Base64 adds a third, and the page is held in memory several times over.
 _SENT_BACK_BYTES = 512 * 1024
 
 

@@ -11,18 +11,19 @@ from http import HTTPStatus
 
 from django.http import HttpRequest, JsonResponse
 
+from ..conf import DEFAULT_ALIAS
 from .access import open_to_all
 from .state import GOOD, adaemon_state, daemon_state
 
 
 @open_to_all
-def health(request: HttpRequest) -> JsonResponse:
-    return _answer(request, daemon_state())
+def health(request: HttpRequest, alias: str = DEFAULT_ALIAS) -> JsonResponse:
+    return _answer(request, daemon_state(alias))
 
 
 @open_to_all
-async def ahealth(request: HttpRequest) -> JsonResponse:
-    return _answer(request, await adaemon_state())
+async def ahealth(request: HttpRequest, alias: str = DEFAULT_ALIAS) -> JsonResponse:
+    return _answer(request, await adaemon_state(alias))
 
 
 def _answer(request: HttpRequest, state: str) -> JsonResponse:

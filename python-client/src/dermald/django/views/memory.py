@@ -5,26 +5,33 @@ Keeps the keys that sites had for a model in their own process, and adds the dae
 
 from __future__ import annotations
 
+import logging
 import platform
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, JsonResponse
 
 from ..._environment import gradcam_enabled
 from ..._errors import DermaldError
 from ..._memory import memory_limit, process_memory
 from ..clients import get_probe
-from .access import for_signed_in
+from ..conf import DEFAULT_ALIAS
+from .access import for_signed_in, scraper_token
 from .state import PROBE_SECONDS
 
+_log = logging.getLogger("dermald")
 _MIB = 2**20
 
 
-def memory_report() -> dict[str, object]:
+def memory_report(alias: str = DEFAULT_ALIAS) -> dict[str, object]:
     own, limit = process_memory(), memory_limit()
     try:
-        status: dict[str, Any] | None = get_probe().status(timeout=PROBE_SECONDS)
+        status: dict[str, Any] | None = get_probe(alias).status(timeout=PROBE_SECONDS)
     except DermaldError:
+        status = None
+    except ImproperlyConfigured as error:
+        _log.error("no status of the daemon: %s", error)
         status = None
     model = (status or {}).get("model") or {}
     return {
@@ -57,8 +64,8 @@ def _mb(count: int) -> float:
     return round(count / _MIB, 1)
 
 
-def _memory_status(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(memory_report())
+def _memory_status(request: HttpRequest, alias: str = DEFAULT_ALIAS) -> JsonResponse:
+    return JsonResponse(memory_report(alias))
 
 
-memory_status = for_signed_in(_memory_status)
+memory_status = for_signed_in(_memory_status, token=scraper_token)

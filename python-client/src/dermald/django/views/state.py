@@ -18,8 +18,9 @@ GOOD = ("ready", "renewing")
 
 
 def daemon_state(alias: str = DEFAULT_ALIAS) -> str:
-    """The daemon's own word ("ready", "starting", "renewing", "failed", "stopping"), or why there
-    is none: "unreachable", "silent", "untrusted", "misconfigured", "unknown"."""
+    """The daemon's own word ("ready", "starting", "renewing", "failed", "stuck", "stopping"), or
+    why there is none: "unreachable", "silent", "untrusted", "incompatible", "misconfigured",
+    "unknown"."""
     try:
         return get_probe(alias).health(timeout=PROBE_SECONDS).state
     except (DermaldError, ImproperlyConfigured) as error:
@@ -44,4 +45,7 @@ def _word(error: DermaldError | ImproperlyConfigured) -> str:
     if isinstance(error, UntrustedDaemon):
         _log.error("no health: %s", error.message)
         return "untrusted"
+    if error.code == "unsupported_version":
+        _log.error("no health: %s", error.message)
+        return "incompatible"
     return "unknown"

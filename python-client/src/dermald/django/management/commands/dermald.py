@@ -17,7 +17,7 @@ from ...._client import socket_path
 from ...._errors import DermaldError, Unreachable, UntrustedDaemon
 from ...clients import get_client, get_probe
 from ...conf import DEFAULT_ALIAS, daemon_settings
-from ...serving import ServeError, serve
+from ...serving import SERVE, ServeError, serve
 from ...status.snapshot import read_snapshot
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Command(BaseCommand):
         wait.add_argument("--timeout", type=float, default=60.0, help="seconds (default 60)")
         about = "run a daemon in the foreground, for local development"
         run = _with_alias(actions.add_parser("serve", help=about))
-        run.add_argument("--bundle", type=Path, help="model bundle; default: $DERMALD_BUNDLE")
+        run.add_argument(
+            "--bundle", type=Path, help="model bundle; default: BUNDLE, $DERMALD_BUNDLE"
+        )
         run.add_argument("--daemon", type=Path, help="the binary; default: found by itself")
         run.add_argument(
             "--runserver", nargs="?", const="", metavar="ADDRPORT", help="and the site with it"
@@ -148,7 +150,7 @@ class Command(BaseCommand):
             code = serve(
                 Path(socket_path(daemon.socket)),
                 binary=options["daemon"],
-                bundle=options["bundle"],
+                bundle=options["bundle"] or daemon.bundle,
                 options=options["options"],
                 runserver=options["runserver"],
                 tell=self.stdout.write,
@@ -170,7 +172,7 @@ def _told_in_words() -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
-        hint = "For local development: python manage.py dermald serve"
+        hint = f"For local development: {SERVE}"
         raise CommandError(f"{error.message}\n{hint}") from error
     except (DermaldError, ImproperlyConfigured, OSError) as error:
         raise CommandError(str(error)) from error
