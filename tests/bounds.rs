@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use dermald::wire::message::{About, ColourMap, Explain, Format, OverlayForm, Predict};
@@ -156,4 +157,81 @@ fn one_that_asks_without_pause_does_not_keep_the_others_waiting() {
     asking.join().expect("asked");
     listening.join().expect("all answered in their order");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// Opened one after the other, since each has its turn; 256 places are there.
+const SILENT: usize = 2_000;
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let daemon = Daemon::start("nchw", &["--stall-timeout", "60s"]);
+    let mut first = daemon.connect();
+    first.predict(predict(1, png([250, 0, 0])));
+    let silent: Vec<UnixStream> = (0..SILENT)
+        .map(|_| UnixStream::connect(&daemon.socket).expect("connected"))
+        .collect();
+    let started = Instant::now();
+    // Who comes while all places are taken by ones that had no time yet is told to come again.
+    let mut visitor = loop {
+        let mut visitor = daemon.connect_raw();
+        visitor.send(&support::hello(1, 1));
+        match visitor.receive() {
+            Some(Reply::Welcome(_)) => break visitor,
+            Some(Reply::Error(error)) => assert_eq!(&*error.code, "too_many_connections"),
+            other => panic!("{other:?}"),
+        }
+        assert!(started.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    visitor.predict(predict(1, png([250, 0, 0])));
+    first.predict(predict(2, png([250, 0, 0])));
+    let status = daemon.status();
+    assert!(status["connections"].as_u64() <= Some(260), "{status}");
+    drop(silent);
+}
+
+#[test]
+fn each_user_has_so_many_connections_and_the_rest_is_told_to_come_again() {
+    let daemon = Daemon::start("nchw", &["--connections-per-user", "2"]);
+    let (_first, second) = (daemon.connect(), daemon.connect());
+    let error = daemon.connect_raw().receive_error();
+    assert_eq!(
+        (&*error.code, error.retryable, error.retry_after_ms),
+        ("too_many_connections", true, Some(1000))
+    );
+    assert!(
+        error.message.contains("has all connections"),
+        "{}",
+        error.message
+    );
+    drop(second);
+    let started = Instant::now();
+    while !matches!(
+        daemon.connect_raw().ask(&support::hello(1, 1)),
+        Reply::Welcome(_)
+    ) {
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn who_asks_too_often_is_told_when_to_come_again() {
+    let daemon = Daemon::start("nchw", &["--rate-limit", "0.2"]);
+    let mut client = daemon.connect();
+    for id in 0..2 {
+        client.predict(predict(id, png([250, 0, 0])));
+    }
+    client.send(&Request::Predict(predict(2, png([250, 0, 0]))));
+    let error = client.receive_error();
+    assert_eq!((&*error.code, error.retryable), ("busy", true));
+    assert!(error.message.contains("rate_limit"), "{}", error.message);
+    let wait = error.retry_after_ms.expect("when");
+    assert!((3000..=5000).contains(&wait), "{wait}");
+    // What costs nothing is not counted.
+    for id in 3..100 {
+        assert!(matches!(
+            client.ask(&Request::Health(About::new(id))),
+            Reply::Health(_)
+        ));
+    }
 }

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Daemon, command, png, run};
+use support::{Daemon, command, png, predict, run};
 
 /// The socket as an argument.
 fn socket(daemon: &Daemon) -> &str {
@@ -124,4 +125,55 @@ fn more_connections_than_descriptors_stop_the_start() {
         text.contains("max_connections is 256") && text.contains("200 descriptors"),
         "{text}"
     );
+}
+
+#[test]
+fn health_is_told_to_programs_as_json() {
+    let daemon = Daemon::start("nchw", &[]);
+    let (code, text) = run(&["health", "--json", "--socket", socket(&daemon)], |_| {});
+    let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (code, &told["state"], &told["ready"]),
+        (0, &"ready".into(), &true.into())
+    );
+    assert_eq!(told["model"], daemon.status()["model"]["digest"]);
+    assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
+
+    let (code, text) = run(
+        &["health", "--json", "--socket", "/dev/shm/dermald-never/s"],
+        |_| {},
+    );
+    let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (code, &told["state"], &told["ready"]),
+        (2, &"unreachable".into(), &false.into())
+    );
+}
+
+#[test]
+fn status_is_drawn_again_and_again_and_a_daemon_that_is_away_is_told() {
+    let daemon = Daemon::start("nchw", &["--memory-limit", "400MiB"]);
+    let socket = socket(&daemon).to_owned();
+    daemon.connect().predict(predict(1, png([250, 0, 0])));
+    let mut watch = command()
+        .args(["status", "--watch", "--every", "20ms", "--socket", &socket])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut next = |beginning: &str| {
+        let mut lines = lines.by_ref().map(|line| line.expect("text"));
+        lines
+            .find(|line| line.starts_with(beginning))
+            .expect("a line")
+    };
+    for _ in 0..2 {
+        assert!(next("dermald ").contains("ready"));
+        assert!(next("memory ").contains(" of 400.0 MiB rss"));
+        assert!(next("answers ").contains("ok 1"));
+    }
+    drop(daemon);
+    assert!(next("no daemon answers").contains(&socket));
+    watch.kill().expect("killed");
+    watch.wait().expect("ended");
 }

@@ -1,12 +1,13 @@
 //! `dermald health`: can predictions be made?
 //!
-//! Exit codes: 0 ready, or renewing: requests wait a moment; 1 not ready (it starts, stops or failed);
+//! With `--json` one object, for programs. Exit codes: 0 ready, or renewing: requests wait a moment; 1 not ready (it starts, stops or failed);
 //! 2 unreachable.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::json;
 
 use super::{connect_to, fail, print, socket};
 use crate::client::ClientError;
@@ -33,6 +34,12 @@ pub(super) fn command() -> Command {
                 .value_parser(humantime::parse_duration)
                 .help("Wait up to this long for the daemon to be ready, such as 30s"),
         )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print state, message, model and version as one JSON object"),
+        )
 }
 
 pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
@@ -49,27 +56,70 @@ pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
         let left = give_up.saturating_duration_since(Instant::now());
         let found = connect_to(&socket, arguments, left.max(LEAST_PATIENCE))
             .and_then(|mut client| client.ask(&Request::Health(About::new(1))));
-        let (state, message, code) = match found {
-            Ok(Reply::Health(health)) => {
-                let code = u8::from(!["ready", "renewing"].contains(&&*health.state));
-                (health.state.0, health.message.0, code)
-            }
-            Ok(other) => (
-                "not ready".into(),
-                format!("unexpected reply: {other:?}"),
-                1,
-            ),
-            Err(error @ ClientError::Unreachable { .. }) => {
-                ("unreachable".into(), error.to_string(), UNREACHABLE)
-            }
-            Err(error) => ("not ready".into(), error.to_string(), 1),
-        };
-        if code == 0 || Instant::now() + PAUSE > give_up {
-            return match print(&format!("{state}: {message}\n")) {
-                Ok(()) => ExitCode::from(code),
+        let found = Found::of(found);
+        if found.code == 0 || Instant::now() + PAUSE > give_up {
+            let text = if arguments.get_flag("json") {
+                found.as_json()
+            } else {
+                format!("{}: {}\n", found.state, found.message)
+            };
+            return match print(&text) {
+                Ok(()) => ExitCode::from(found.code),
                 Err(message) => fail(&message),
             };
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+/// What one question came to.
+struct Found {
+    state: String,
+    message: String,
+    model: Option<String>,
+    version: Option<String>,
+    code: u8,
+}
+
+impl Found {
+    fn of(answer: Result<Reply, ClientError>) -> Self {
+        let (state, message, code) = match answer {
+            Ok(Reply::Health(health)) => {
+                let text = |key| {
+                    let value = health.extensions.get(key)?;
+                    Some(String::from_utf8_lossy(value).into_owned())
+                };
+                return Found {
+                    model: text("model"),
+                    version: text("version"),
+                    code: u8::from(!["ready", "renewing"].contains(&&*health.state)),
+                    state: health.state.0,
+                    message: health.message.0,
+                };
+            }
+            Ok(other) => ("not ready", format!("unexpected reply: {other:?}"), 1),
+            Err(error @ ClientError::Unreachable { .. }) => {
+                ("unreachable", error.to_string(), UNREACHABLE)
+            }
+            Err(error) => ("not ready", error.to_string(), 1),
+        };
+        Found {
+            state: state.into(),
+            message,
+            model: None,
+            version: None,
+            code,
+        }
+    }
+
+    fn as_json(&self) -> String {
+        let object = json!({
+            "state": self.state,
+            "ready": self.code == 0,
+            "message": self.message,
+            "model": self.model,
+            "version": self.version,
+        });
+        format!("{object}\n")
     }
 }

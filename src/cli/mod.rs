@@ -3,16 +3,18 @@
 //! Exit codes: 0 it worked, 1 it did not, 2 wrong arguments. `dermald health` tells more with them,
 //! see [`health`], and so do `dermald prepare`, see [`prepare`], and `dermald run`, see [`run`].
 
-mod ask;
 mod check;
 mod config;
 mod doctor;
 mod health;
 mod init;
+mod metrics;
 mod predict;
 mod prepare;
 mod renew;
 mod run;
+mod status;
+mod watch;
 
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -45,8 +47,8 @@ pub fn main() -> ExitCode {
         Some(("prepare", arguments)) => return prepare::run(arguments),
         Some(("predict", arguments)) => predict::run(arguments),
         Some(("health", arguments)) => return health::run(arguments),
-        Some(("status", arguments)) => ask::status(arguments),
-        Some(("metrics", arguments)) => ask::metrics(arguments),
+        Some(("status", arguments)) => status::run(arguments),
+        Some(("metrics", arguments)) => metrics::run(arguments),
         Some(("config", arguments)) => config::run(arguments),
         _ => unreachable!("clap accepts no other command"),
     };
@@ -74,6 +76,7 @@ pub fn command() -> Command {
              Start it:       dermald serve --bundle models/demo\n\
              Ask it:         dermald predict photo.jpg --overlay overlay.png\n\
              Is it there?    dermald health --wait 30s\n\
+             How is it?      dermald status --watch\n\
              What is wrong?  dermald doctor",
         )
         .subcommand_required(true)
@@ -99,13 +102,8 @@ pub fn command() -> Command {
         .subcommand(prepare::command())
         .subcommand(with_socket(predict::command()))
         .subcommand(with_socket(health::command()))
-        .subcommand(with_socket(
-            Command::new("status")
-                .about("Print everything that the daemon tells of itself, as JSON"),
-        ))
-        .subcommand(with_socket(
-            Command::new("metrics").about("Print the daemon's metrics as OpenMetrics text"),
-        ))
+        .subcommand(with_socket(status::command()))
+        .subcommand(with_socket(metrics::command()))
         .subcommand(with_settings(
             Command::new("config").about("Print all settings and where each value came from"),
         ))

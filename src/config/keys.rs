@@ -4,8 +4,8 @@ use bytesize::ByteSize;
 
 use super::Config;
 use super::values::{
-    absolute, existing, list, log_format, long_time, memory_limit, memory_measure, path,
-    show_memory_limit, show_size, show_time, show_unless_off, size, socket, time, unless_off,
+    absolute, existing, list, log_format, long_time, memory_limit, memory_measure, on_hang, path,
+    rate, show_memory_limit, show_size, show_time, show_unless_off, size, socket, time, unless_off,
     wait_policy, whole, yes_no,
 };
 
@@ -370,13 +370,28 @@ pub const KEYS: &[Key] = &[
         None,
         "TIME",
         "a time such as 30s or 2m, above zero and at most 1h, or off",
-        "After this long in one step of a picture the daemon counts as hung, and whoever supervises it \
-         (`dermald run`, systemd) ends it and starts another",
+        "After this long in one step of a picture the daemon counts as hung: health says `stuck`, and \
+         what on_hang says is done",
         |c, v| {
             c.hang_limit = unless_off(v, time)?;
             Some(())
         },
         |c| show_unless_off(c.hang_limit, show_time)
+    ),
+    key!(
+        "on_hang",
+        "DERMALD_ON_HANG",
+        None,
+        "ACTION",
+        "auto, renew, exit or wait",
+        "What becomes of a daemon that hangs: it renews itself, aborts for whoever starts it again, or \
+         waits. auto: its supervisor (`dermald run`, systemd's watchdog) ends it; without one it renews \
+         itself",
+        |c, v| {
+            c.on_hang = on_hang(v)?;
+            Some(())
+        },
+        |c| format!("{:?}", c.on_hang).to_lowercase()
     ),
     key!(
         "max_connections",
@@ -392,6 +407,19 @@ pub const KEYS: &[Key] = &[
         |c| c.max_connections.to_string()
     ),
     key!(
+        "connections_per_user",
+        "DERMALD_CONNECTIONS_PER_USER",
+        None,
+        "N",
+        "a whole number from 1 to 65536, or off",
+        "Connections that one user may have of them, where several users may connect",
+        |c, v| {
+            c.connections_per_user = unless_off(v, |v| whole(v, 1, 65536))?;
+            Some(())
+        },
+        |c| show_unless_off(c.connections_per_user, |count| count.to_string())
+    ),
+    key!(
         "requests_per_connection",
         "DERMALD_REQUESTS_PER_CONNECTION",
         None,
@@ -403,6 +431,20 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         |c| c.requests_per_connection.to_string()
+    ),
+    key!(
+        "rate_limit",
+        "DERMALD_RATE_LIMIT",
+        None,
+        "RATE",
+        "a number such as 5 or 0.5, above zero and at most 10000, or off",
+        "Predictions a second that one user may ask for, ten seconds' worth at once; more are answered \
+         `busy` with the time to wait",
+        |c, v| {
+            c.rate_limit = unless_off(v, rate)?;
+            Some(())
+        },
+        |c| show_unless_off(c.rate_limit, |rate| rate.to_string())
     ),
     key!(
         "allow_users",

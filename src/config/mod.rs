@@ -54,8 +54,11 @@ pub struct Config {
     pub least_lifetime: Duration,
     /// How long one step of a picture may take before the daemon counts as hung.
     pub hang_limit: Option<Duration>,
+    pub on_hang: OnHang,
     pub max_connections: u32,
+    pub connections_per_user: Option<u32>,
     pub requests_per_connection: u32,
+    pub rate_limit: Option<f64>,
     pub allow_users: Vec<String>,
     pub allow_groups: Vec<String>,
     pub log_format: LogFormat,
@@ -87,6 +90,19 @@ pub enum MemoryMeasure {
     Rss,
     /// What cannot be evicted.
     Anonymous,
+}
+
+/// What becomes of a daemon whose inference thread hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHang {
+    /// Whoever watches it ends it; where nobody does, it renews itself.
+    Auto,
+    /// It renews itself.
+    Renew,
+    /// It aborts, for whoever starts it again.
+    Exit,
+    /// Health says so, and that is all.
+    Wait,
 }
 
 /// The form of the log.
@@ -127,8 +143,11 @@ impl Default for Config {
             max_requests_jitter: 0,
             least_lifetime: Duration::from_secs(10),
             hang_limit: Some(Duration::from_secs(120)),
+            on_hang: OnHang::Auto,
             max_connections: 256,
+            connections_per_user: None,
             requests_per_connection: 32,
+            rate_limit: None,
             allow_users: Vec::new(),
             allow_groups: Vec::new(),
             log_format: LogFormat::Auto,

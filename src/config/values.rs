@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{LogFormat, MemoryLimit, MemoryMeasure, WaitPolicy};
+use super::{LogFormat, MemoryLimit, MemoryMeasure, OnHang, WaitPolicy};
 
 /// `sun_path` holds 108 bytes with its terminator; the rest is for the name that the socket has
 /// while it is made.
@@ -68,6 +68,12 @@ pub(super) fn show_time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
+/// So many a second.
+pub(super) fn rate(value: &str) -> Option<f64> {
+    let rate: f64 = value.trim().parse().ok()?;
+    (rate > 0.0 && rate <= 10_000.0).then_some(rate)
+}
+
 /// What turns a limit off.
 const OFF: &str = "off";
 
@@ -127,6 +133,16 @@ pub(super) fn list(value: &str) -> Vec<String> {
 pub(super) fn path(path: Option<&PathBuf>) -> String {
     path.map(|path| path.display().to_string())
         .unwrap_or_default()
+}
+
+pub(super) fn on_hang(value: &str) -> Option<OnHang> {
+    match value.to_lowercase().as_str() {
+        "auto" => Some(OnHang::Auto),
+        "renew" => Some(OnHang::Renew),
+        "exit" => Some(OnHang::Exit),
+        "wait" => Some(OnHang::Wait),
+        _ => None,
+    }
 }
 
 pub(super) fn wait_policy(value: &str) -> Option<WaitPolicy> {

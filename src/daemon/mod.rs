@@ -140,7 +140,7 @@ impl Setup {
 ///
 /// [`StartError`]; once clients are served, nothing of theirs ends the daemon.
 pub fn serve(setup: Setup, given: Option<UnixListener>) -> Result<(), StartError> {
-    warn_of_oddities(setup.config());
+    warn_of_oddities(&setup);
     let path = &setup.config().socket;
     let start = || match given {
         Some(listener) => Socket::given(path, listener),
@@ -193,6 +193,9 @@ fn run(
             rss_mib = Memory::read().rss >> 20,
             "serving"
         );
+        if let Some(limit) = config.hang_limit {
+            tokio::spawn(inference.pulse().keep_time(limit));
+        }
         if let Some(every) = supervised::alive_every() {
             tokio::spawn(heartbeat(every, config.hang_limit, inference.pulse()));
         }
@@ -224,9 +227,6 @@ async fn heartbeat(every: Duration, limit: Option<Duration>, pulse: Pulse) {
         let taken = pulse.in_step_for();
         if limit.is_none_or(|limit| taken < limit) {
             supervised::tell_alive();
-        } else {
-            let seconds = taken.as_secs();
-            tracing::error!(seconds, "the inference thread hangs (hang_limit)");
         }
     }
 }
@@ -253,9 +253,16 @@ fn open_bundle(loaded: &Loaded) -> Result<Bundle, StartError> {
 }
 
 /// What is allowed, but seldom meant.
-fn warn_of_oddities(config: &Config) {
+fn warn_of_oddities(setup: &Setup) {
+    let config = setup.config();
     for message in environment::unknown() {
         tracing::warn!("{message}");
+    }
+    if setup.access.admits_unknown_users() {
+        tracing::warn!(
+            "allow_users admits everybody whom this user namespace has no number for: the kernel cannot \
+             tell them from each other"
+        );
     }
     // The standard library looks at affinity and at the CPU quota of the cgroup, v1 and v2.
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

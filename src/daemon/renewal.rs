@@ -46,7 +46,7 @@ use crate::server::socket::{Socket, SocketError};
 use crate::server::{self, Arrival, Carried, Check, Departure, Server};
 
 /// Changes whenever [`Handed`], or anything in it, does.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where the process came from.
 #[derive(Clone, Debug)]

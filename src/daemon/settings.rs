@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, LogFormat, MemoryLimit, MemoryMeasure, WaitPolicy, environment};
+use crate::config::{self, Config, LogFormat, MemoryLimit, MemoryMeasure, WaitPolicy, environment};
 use crate::image::PictureLimits;
 use crate::inference::{self, QueueLimits};
-use crate::lifecycle::cgroup;
 use crate::lifecycle::renewal::{Limits as RenewalLimits, Measure};
+use crate::lifecycle::{cgroup, supervised};
 use crate::model::Bundle;
 use crate::model::prepared::Cache;
-use crate::server;
+use crate::server::{self, Shares};
 use crate::wire::message::Limits;
 
 /// What the inference thread is told.
@@ -81,9 +81,21 @@ pub(super) fn server_settings(config: &Config) -> server::Settings {
             deadline_ms: u32::try_from(config.deadline.as_millis()).unwrap_or(u32::MAX),
         },
         max_connections: config.max_connections as usize,
+        shares: Shares {
+            rate: config.rate_limit,
+            connections: config.connections_per_user.unwrap_or(u32::MAX) as usize,
+        },
         stall_timeout: config.stall_timeout,
         grace: config.grace,
         renewal: renewal_limits(config),
+        hang_limit: config.hang_limit,
+        on_hang: match config.on_hang {
+            // Its supervisor misses the heartbeat.
+            config::OnHang::Auto if supervised::alive_every().is_some() => server::OnHang::Wait,
+            config::OnHang::Auto | config::OnHang::Renew => server::OnHang::Renew,
+            config::OnHang::Exit => server::OnHang::Exit,
+            config::OnHang::Wait => server::OnHang::Wait,
+        },
     }
 }
 

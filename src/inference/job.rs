@@ -143,13 +143,13 @@ pub struct Answer {
 pub struct Timings {
     /// Waiting.
     pub queue: Duration,
-    /// Loading runtime and model.
+    /// Loading runtime and model; zero when they were loaded.
     pub load: Duration,
     /// Decoding and resizing.
     pub decode: Duration,
     /// In ONNX Runtime.
     pub inference: Duration,
-    /// Rendering the overlay.
+    /// Rendering the overlay; zero without one.
     pub render: Duration,
 }
 
@@ -168,6 +168,9 @@ pub enum Failure {
     /// The deadline passed in the queue; nothing was run.
     #[error("the deadline passed after {} ms in the queue; nothing was run", .0.as_millis())]
     Deadline(Duration),
+    /// The thread did not come to an end with it.
+    #[error("the inference thread hung for {} s over this picture; it is given up", .0.as_secs())]
+    Hung(Duration),
     /// A bug in the work on the picture: the model has no part in it.
     #[error("a bug in dermald stopped the work on this picture: {0}")]
     PicturePanic(String),

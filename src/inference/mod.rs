@@ -48,7 +48,12 @@ pub use panics::Panics;
 pub use pulse::Pulse;
 use queue::Queue;
 pub use queue::QueueLimits;
+pub use round::Fingerprint;
 use round::{Question, fingerprint};
+
+/// How often is looked whether the thread hangs: the longer, the further it is from the limit.
+const SHORTEST_LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
 /// How long the thread may take to end.
 const PARTING: Duration = Duration::from_secs(3);
@@ -74,8 +79,8 @@ pub struct Settings {
     pub queue: QueueLimits,
     /// What the process may take before it renews itself.
     pub memory: Option<MemoryLimit>,
-    /// SHA-256 of pictures that are not worked on: the process crashed over each of them.
-    pub refused: Vec<[u8; 32]>,
+    /// Pictures that are not worked on: the process crashed over each of them.
+    pub refused: Vec<Fingerprint>,
     /// Bytes that each job leaks, for tests of what is done about leaks.
     pub leak: usize,
 }
@@ -147,6 +152,7 @@ pub(crate) struct Shared {
     state: Mutex<ModelState>,
     panics: panics::Counters,
     pulse: Pulse,
+    refused: Mutex<Vec<Fingerprint>>,
     next_id: AtomicU64,
     /// How often the thread came to rest, be it for a moment.
     rests: watch::Sender<u64>,
@@ -157,6 +163,12 @@ impl Shared {
         self.queue
             .lock()
             .expect("no code panics with the queue locked")
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Vec<Fingerprint>> {
+        self.refused
+            .lock()
+            .expect("no code panics with the list locked")
     }
 
     fn set_state(&self, state: ModelState) {
@@ -187,6 +199,7 @@ impl Inference {
             state: Mutex::new(ModelState::Unloaded),
             panics: panics::Counters::default(),
             pulse: Pulse::default(),
+            refused: Mutex::new(settings.refused.clone()),
             next_id: AtomicU64::new(1),
             rests: watch::Sender::new(0),
         });
@@ -302,6 +315,42 @@ impl Inference {
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         self.shared.pulse.clone()
+    }
+
+    /// Waits until the thread has been in one step for `limit`, and tells for how long it has been;
+    /// for ever when there is no limit.
+    pub async fn hung(&self, limit: Option<Duration>) -> Duration {
+        let Some(limit) = limit else {
+            return std::future::pending().await;
+        };
+        loop {
+            let taken = self.shared.pulse.in_step_for();
+            if taken >= limit {
+                return taken;
+            }
+            tokio::time::sleep(((limit - taken) / 2).clamp(SHORTEST_LOOK, LONGEST_LOOK)).await;
+        }
+    }
+
+    /// Tells everybody who waits for what the thread hangs over that it is given up. Gives back the
+    /// picture, when it is one.
+    pub fn give_up(&self, hung: Duration) -> Option<Fingerprint> {
+        let round = self.shared.queue().give_up()?;
+        let picture = round.picture();
+        round.end(&Err(Failure::Hung(hung)));
+        picture
+    }
+
+    /// This picture is not worked on any more.
+    ///
+    /// # Panics
+    ///
+    /// Never: no code panics with the list locked.
+    pub fn refuse(&self, picture: Fingerprint) {
+        let mut refused = self.shared.refused();
+        if !refused.contains(&picture) {
+            refused.push(picture);
+        }
     }
 
     /// Where the model stands.

@@ -178,6 +178,11 @@ impl Queue {
         self.round.take()
     }
 
+    /// Takes away from the thread what it works on. Gives back who waits for it.
+    pub(super) fn give_up(&mut self) -> Option<Round> {
+        self.round.take()
+    }
+
     /// Notes that nothing of what was begun is left.
     pub(super) fn rest(&mut self) {
         self.at_work = false;

@@ -35,7 +35,7 @@ impl Question {
 }
 
 /// SHA-256 of a picture.
-pub(super) type Fingerprint = [u8; 32];
+pub type Fingerprint = [u8; 32];
 
 pub(super) fn fingerprint(picture: &Bytes) -> Fingerprint {
     Sha256::digest(picture).into()
@@ -112,6 +112,11 @@ impl Round {
     pub(super) fn asks(&self, question: &Question) -> Option<Fingerprint> {
         self.picture
             .filter(|_| self.question == *question && !self.members.is_empty())
+    }
+
+    /// The picture, once the thread has told it.
+    pub(super) fn picture(&self) -> Option<Fingerprint> {
+        self.picture
     }
 
     /// How many wait for this answer.

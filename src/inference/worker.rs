@@ -99,7 +99,7 @@ impl Worker {
         shared.pulse.beat();
         let picture = fingerprint(&work.picture);
         shared.queue().tell(picture);
-        let refused = self.settings.refused.contains(&picture);
+        let refused = shared.refused().contains(&picture);
         if !refused {
             supervised::tell_in_work(Some(&picture));
         }
@@ -153,8 +153,10 @@ impl Worker {
         let prepared = timed(&mut timings.decode, || {
             panics.picture(|| self.prepare(upload, explain))
         })?;
-        self.shared.pulse.beat();
-        timed(&mut timings.load, || self.load())?;
+        if self.engine.is_none() {
+            self.shared.pulse.beat();
+            timed(&mut timings.load, || self.load())?;
+        }
         self.shared.pulse.beat();
         let engine = self.engine.as_mut().expect("load() left an engine");
         let wants_heatmap = !matches!(explain, Explain::None);
@@ -164,10 +166,14 @@ impl Worker {
         drop(prepared.tensor);
         self.shared.pulse.beat();
 
-        let (heatmap, overlay) = timed(&mut timings.render, || {
-            let panics = &self.shared.panics;
-            panics.picture(|| explanation(explain, prepared.base, scores.heatmap))
-        })?;
+        let (heatmap, overlay) = if wants_heatmap {
+            timed(&mut timings.render, || {
+                let panics = &self.shared.panics;
+                panics.picture(|| explanation(explain, prepared.base, scores.heatmap))
+            })?
+        } else {
+            (None, None)
+        };
         let explained = (heatmap.is_some() || overlay.is_some())
             .then(|| task.target.unwrap_or_else(|| top(&scores.probabilities)));
         let probabilities = scores.probabilities;

@@ -21,16 +21,19 @@ pub enum Reason {
     Reload,
     /// The owner asked for it.
     Asked,
+    /// The inference thread hung.
+    Hang,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 5] = [
+    pub const ALL: [Reason; 6] = [
         Reason::Memory,
         Reason::Idle,
         Reason::Requests,
         Reason::Reload,
         Reason::Asked,
+        Reason::Hang,
     ];
 
     /// As it stands in logs, status and metrics.
@@ -42,6 +45,7 @@ impl Reason {
             Reason::Requests => "requests",
             Reason::Reload => "reload",
             Reason::Asked => "asked",
+            Reason::Hang => "hang",
         }
     }
 }

@@ -6,7 +6,7 @@
 use bincode::{Decode, Encode};
 
 use super::ledger::Ledger;
-use crate::inference::Panics;
+use crate::inference::{Fingerprint, Panics};
 use crate::lifecycle::clock::Moment;
 use crate::lifecycle::history::{Crossed, History};
 use crate::wire::{Frames, frame};
@@ -19,6 +19,8 @@ pub struct Carried {
     pub(super) ledger: Ledger,
     pub(super) history: History,
     pub(super) panics: Panics,
+    /// Pictures that the inference thread hung over.
+    pub(super) hung: Vec<Fingerprint>,
     /// Why the last reload was refused.
     pub(super) problem: Option<String>,
     /// From when on nothing was read from clients.

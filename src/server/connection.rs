@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::carried::{Client, Waiting};
@@ -52,23 +52,52 @@ pub(super) struct Connection {
     phase: watch::Receiver<Phase>,
     /// Ids of requests that wait for a renewal.
     pub(super) renewals: Vec<u64>,
-    _counted: Counted,
+    counted: Counted,
 }
 
-/// Counts a connection as long as it lives.
-struct Counted(Arc<Context>);
+/// Counts a connection as long as it lives, and as one that said nothing until it said hello.
+struct Counted {
+    context: Arc<Context>,
+    user: u32,
+    silent: Option<(u64, Arc<Notify>)>,
+}
 
 impl Counted {
-    fn new(context: &Arc<Context>) -> Self {
+    fn new(context: &Arc<Context>, user: u32) -> Self {
         context.connections.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(context))
+        context.taken().connected(user);
+        Counted {
+            silent: Some(context.silent().enter(now())),
+            context: Arc::clone(context),
+            user,
+        }
+    }
+
+    fn greeted(&mut self) {
+        if let Some((number, _)) = self.silent.take() {
+            self.context.silent().leave(number);
+        }
+    }
+
+    /// Waits until others need the place of a connection that said nothing.
+    async fn displaced(&self) {
+        match &self.silent {
+            Some((_, displaced)) => displaced.notified().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.greeted();
+        self.context.taken().left(self.user);
+        self.context.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 /// A request that is not answered yet.
@@ -89,6 +118,7 @@ enum Event {
     Writable,
     Readable,
     Timer,
+    Displaced,
     Broken(io::Error),
 }
 
@@ -109,7 +139,7 @@ impl Connection {
             outcomes,
             phase: context.phase.subscribe(),
             renewals: Vec::new(),
-            _counted: Counted::new(&context),
+            counted: Counted::new(&context, peer.uid),
             context,
         }
     }
@@ -153,6 +183,10 @@ impl Connection {
                 Event::Readable => self.read(),
                 Event::Writable => self.write(),
                 Event::Timer => self.time_out(),
+                Event::Displaced => {
+                    let message = "others needed the place of a connection that said nothing";
+                    self.send_away(Code::TooManyConnections.error(None, message));
+                }
                 Event::Broken(error) => self.lost(&error),
             }
             self.send_away_when_idle();
@@ -217,17 +251,23 @@ impl Connection {
         };
         let mut connection = Connection::new(stream, peer, Arc::clone(context));
         connection.admitted = client.admitted;
-        connection.greeted = client.greeted;
+        if client.greeted {
+            connection.greet_back();
+        }
         connection.closing = client.closing;
         connection.renewals = client.renewals;
         connection.backlog = !client.unread.bytes.is_empty();
-        if client.greeted {
-            let limit = context.settings.limits.frame_bytes;
-            connection.incoming.set_limit(limit);
-        }
         connection.incoming.restore(client.unread);
         connection.outgoing.restore(client.unsent);
         (connection, client.waiting)
+    }
+
+    /// The client has said hello: its place is its own, and its requests may be large.
+    pub(super) fn greet_back(&mut self) {
+        self.greeted = true;
+        self.counted.greeted();
+        self.incoming
+            .set_limit(self.context.settings.limits.frame_bytes);
     }
 
     /// Waits for the next thing to happen.
@@ -252,6 +292,7 @@ impl Connection {
             }
             () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)),
                 if timer.is_some() => Event::Timer,
+            () = self.counted.displaced(), if !self.closing => Event::Displaced,
         }
     }
 

@@ -83,15 +83,17 @@ impl Ledger {
             return;
         }
         let timings = &answer.timings;
+        // Mostly the model is loaded, and not everybody wants a picture: no time at all is no stage.
+        let ran = |took: Duration| (!took.is_zero()).then_some(took);
         let took = [
-            timings.queue,
-            timings.load,
-            timings.decode,
-            timings.inference,
-            timings.render,
+            Some(timings.queue),
+            ran(timings.load),
+            Some(timings.decode),
+            Some(timings.inference),
+            ran(timings.render),
         ];
         for (stage, took) in self.stages.iter_mut().zip(took) {
-            stage.add(took);
+            took.into_iter().for_each(|took| stage.add(took));
         }
     }
 }

@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Context;
 use super::ledger::{BOUNDS, Histogram, Ledger, STAGES};
-use super::report::{counts, is_loaded};
+use super::report::{counts, health, is_loaded};
 use crate::inference::{Load, Panics};
 use crate::lifecycle::memory::Memory;
 
@@ -45,6 +45,7 @@ struct Snapshot {
     coalesced: u64,
     memory_limit: Option<u64>,
     loaded: bool,
+    state: &'static str,
     model: [(&'static str, String); 3],
 }
 
@@ -67,6 +68,7 @@ impl Snapshot {
             coalesced: ledger.coalesced,
             memory_limit: context.settings.renewal.memory,
             loaded: is_loaded(context),
+            state: health(context).0,
             model: [
                 ("name", manifest.name.clone()),
                 ("version", manifest.version.clone()),
@@ -154,6 +156,16 @@ impl Collector for Snapshot {
                 u64::from(self.load.running),
             ),
             ("connections", "Open connections", self.connections as u64),
+            (
+                "ready",
+                "1 while predictions are answered, be it a moment later",
+                u64::from(["ready", "renewing"].contains(&self.state)),
+            ),
+            (
+                "stuck",
+                "1 while the inference thread hangs",
+                u64::from(self.state == "stuck"),
+            ),
             (
                 "model_loaded",
                 "1 while the model is in memory",

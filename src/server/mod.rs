@@ -4,19 +4,22 @@
 //! health, status and metrics are answered at once whatever the model does.
 //!
 //! - [`socket`]: the folder, the lock and the listening socket.
-//! - [`peer`]: who may connect.
+//! - [`peer`]: who may connect; [`shares`]: how much of it all one user may take; [`silent`]: who says
+//!   nothing and makes room.
 //! - [`connection`]: one client: its data, and the task that moves it; [`incoming`] and
 //!   [`outgoing`] are its two directions, each with its bounds.
 //! - [`conversation`]: what is said on a connection.
 //! - [`translate`]: wire messages to tasks, answers to replies.
 //! - [`report`]: health and status; [`metrics`].
 //! - [`ledger`]: what was counted since the start.
+//! - [`hang`]: what is done when the inference thread hangs.
 //! - [`renewal`]: leaving for another image, and taking over from one; [`wanted`] says when, and
 //!   [`carried`] is what passes.
 
 mod carried;
 mod connection;
 mod conversation;
+mod hang;
 mod incoming;
 mod ledger;
 mod metrics;
@@ -24,6 +27,8 @@ mod outgoing;
 pub mod peer;
 mod renewal;
 mod report;
+mod shares;
+mod silent;
 pub mod socket;
 mod translate;
 mod wanted;
@@ -45,9 +50,14 @@ use crate::lifecycle::signals::{Signal, Signals};
 use crate::model::Bundle;
 use crate::wire::{self, Code, Reply, message};
 use connection::Connection;
+use hang::Hangs;
+pub use hang::OnHang;
 use incoming::Room;
 use ledger::Ledger;
 use peer::{Access, Peer};
+pub use shares::Shares;
+use shares::Taken;
+use silent::Silent;
 use socket::Socket;
 use wanted::Renewals;
 
@@ -68,12 +78,18 @@ pub struct Settings {
     pub limits: message::Limits,
     /// Connections at a time.
     pub max_connections: usize,
+    /// What of it all one user may take.
+    pub shares: Shares,
     /// How long a hello, a request or the reading of a reply may take.
     pub stall_timeout: Duration,
     /// How long admitted requests may go on when the daemon stops.
     pub grace: Duration,
     /// When this image is to be followed by another.
     pub renewal: Limits,
+    /// After how long in one step the inference thread counts as hung.
+    pub hang_limit: Option<Duration>,
+    /// What is done then.
+    pub on_hang: OnHang,
 }
 
 /// How far the end has come.
@@ -113,6 +129,8 @@ struct Context {
     /// Told when a client asks for a renewal.
     asked: Notify,
     connections: AtomicUsize,
+    taken: Mutex<Taken>,
+    silent: Mutex<Silent>,
     phase: watch::Sender<Phase>,
     /// What large requests share while they arrive: as many bytes as one request may have.
     room: Arc<Room>,
@@ -131,6 +149,18 @@ impl Context {
         self.history
             .lock()
             .expect("no code panics with the history locked")
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken
+            .lock()
+            .expect("no code panics with the shares locked")
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Silent> {
+        self.silent
+            .lock()
+            .expect("no code panics with the silent ones locked")
     }
 
     fn problem(&self) -> MutexGuard<'_, Option<String>> {
@@ -162,6 +192,7 @@ pub struct Server {
     /// Each gives itself back when it is to be carried over.
     clients: JoinSet<Option<Connection>>,
     renewals: Renewals,
+    hangs: Hangs,
 }
 
 /// How serving ended.
@@ -188,7 +219,6 @@ impl Server {
         let context = Context {
             room: Arc::new(Room::new(settings.limits.frame_bytes as usize)),
             unsent: Arc::new(AtomicUsize::new(0)),
-            settings,
             bundle,
             inference,
             access,
@@ -198,13 +228,17 @@ impl Server {
             took_over: AtomicBool::new(false),
             asked: Notify::new(),
             connections: AtomicUsize::new(0),
+            taken: Mutex::new(Taken::new(settings.shares)),
+            silent: Mutex::default(),
             phase: watch::Sender::new(Phase::Serving),
+            settings,
         };
         Server {
             socket,
             context: Arc::new(context),
             clients: JoinSet::new(),
             renewals,
+            hangs: Hangs::default(),
         }
     }
 
@@ -263,6 +297,7 @@ impl Server {
     /// Serves until a stop signal, or until another image is to go on and nothing is under way.
     async fn serve(&mut self, signals: &mut Signals) -> Option<Reason> {
         let context = Arc::clone(&self.context);
+        let limit = context.settings.hang_limit;
         let mut rests = context.inference.rests();
         let mut clock = tokio::time::interval(self.renewals.look_every());
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -288,6 +323,11 @@ impl Server {
                 Ok(()) = rests.changed() => self.consider(),
                 _ = clock.tick() => self.consider(),
                 () = context.inference.at_rest(), if wanted.is_some() => return wanted,
+                hung = context.inference.hung(limit), if self.hangs.may_act() => {
+                    if let Some(reason) = self.hangs(hung) {
+                        return Some(reason);
+                    }
+                }
             }
         }
     }
@@ -311,11 +351,21 @@ impl Server {
         };
         let context = &self.context;
         let most = context.settings.max_connections;
-        if context.connections.load(Ordering::Relaxed) >= most {
-            let mut error = Code::TooManyConnections.error(
-                None,
-                format!("{most} connections are open, and no more are accepted"),
-            );
+        let is_full = context.connections.load(Ordering::Relaxed) >= most;
+        let full = if !context.taken().has_room(peer.uid) {
+            Some(format!(
+                "user {} has all connections that it may have",
+                peer.uid
+            ))
+        } else if is_full && !context.silent().displace(std::time::Instant::now()) {
+            Some(format!(
+                "{most} connections are open, and no more are accepted"
+            ))
+        } else {
+            None
+        };
+        if let Some(message) = full {
+            let mut error = Code::TooManyConnections.error(None, message);
             error.retry_after_ms = Some(1000);
             return context.refuse(&stream, &peer, error);
         }

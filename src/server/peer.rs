@@ -89,6 +89,12 @@ impl Access {
         self.users.iter().any(|uid| ![own, 0].contains(uid)) || !self.groups.is_empty()
     }
 
+    /// Whether users are admitted whom the kernel cannot tell from each other.
+    #[must_use]
+    pub fn admits_unknown_users(&self) -> bool {
+        self.users.contains(&nobody_known())
+    }
+
     /// Admits `peer` or says why not.
     ///
     /// Membership in groups is asked of the system's user database, which may be a server far away:
@@ -108,13 +114,26 @@ impl Access {
                 return Ok(());
             }
         }
+        let advice = if peer.uid == nobody_known() {
+            "it stands for users of another user namespace (a container's), whom nobody here can tell \
+             from each other: have the daemon run in the same one"
+        } else {
+            "add it to allow_users or one of its groups to allow_groups"
+        };
         Err(format!(
-            "user {} may not use this dermald, which runs as user {}; \
-             add it to allow_users or one of its groups to allow_groups",
+            "user {} may not use this dermald, which runs as user {}; {advice}",
             peer.uid,
             geteuid()
         ))
     }
+}
+
+/// What the kernel says of users that have no number in our user namespace.
+fn nobody_known() -> u32 {
+    std::fs::read_to_string("/proc/sys/kernel/overflowuid")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(65534)
 }
 
 /// Whether the peer's user is a member of one of `groups`.

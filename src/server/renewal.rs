@@ -140,12 +140,15 @@ impl Server {
             reason,
             reload_asked,
             checked_model: self.renewals.checked_model.take(),
-            loaded: matches!(model, ModelState::Loaded { .. } | ModelState::Loading),
+            // One that does not come to an end is not loaded again before somebody asks for it.
+            loaded: matches!(model, ModelState::Loaded { .. })
+                || (model == ModelState::Loading && reason != Reason::Hang),
             carried: Carried {
                 connections: clients,
                 ledger: self.context.ledger().clone(),
                 history: self.context.history().clone(),
                 panics: self.context.inference.panics(),
+                hung: self.hangs.pictures.clone(),
                 problem: self.context.problem().clone(),
                 paused,
                 crossed,
@@ -172,6 +175,10 @@ impl Server {
         *self.context.history() = carried.history;
         *self.context.problem() = carried.problem;
         self.context.took_over.store(load, Ordering::Relaxed);
+        self.hangs.pictures = carried.hung;
+        for picture in self.hangs.refused() {
+            self.context.inference.refuse(picture);
+        }
         let pause = carried.paused.age();
         let restored = self.restore(carried.connections, connections);
         match &outcome {

@@ -19,13 +19,25 @@ pub(super) fn health(context: &Context) -> (&'static str, String) {
             "renewing",
             "the daemon finishes a request, and then starts afresh".into(),
         ),
-        Phase::Serving => model(context),
+        Phase::Serving => stuck(context).unwrap_or_else(|| model(context)),
     };
     // What went wrong with a reload does not keep anybody from predictions, but somebody shall know.
     match context.problem().as_ref() {
         Some(problem) => (state, format!("{message}; {problem}")),
         None => (state, message),
     }
+}
+
+/// Whether the inference thread hangs.
+fn stuck(context: &Context) -> Option<(&'static str, String)> {
+    let taken = context.inference.pulse().in_step_for();
+    let limit = context.settings.hang_limit?;
+    let seconds = taken.as_secs();
+    (taken >= limit).then(|| {
+        let message =
+            format!("the inference thread has been in one step for {seconds} s (hang_limit)");
+        ("stuck", message)
+    })
 }
 
 fn model(context: &Context) -> (&'static str, String) {

@@ -217,7 +217,7 @@ pub(super) fn failure(failure: &Failure, id: u64) -> message::Error {
         Failure::Load(LoadError::Limit(_)) => Code::LimitTooLow,
         Failure::Load(LoadError::Stopping) => Code::GoingAway,
         Failure::Run(RunError::Cancelled) | Failure::Deadline(_) => Code::DeadlineExceeded,
-        Failure::Run(_) => Code::InferenceFailed,
+        Failure::Run(_) | Failure::Hung(_) => Code::InferenceFailed,
         Failure::PicturePanic(_) | Failure::Refused => Code::PictureFailed,
         Failure::Panic(_) => Code::Internal,
     };
