@@ -253,6 +253,13 @@ fn default_cache_is_the_users_own() {
     let relative = [("HOME", "/home/a"), ("XDG_CACHE_HOME", "b")];
     assert_eq!(cache(&relative), "/home/a/.cache/dermald");
     assert!(cache(&[]).starts_with("/var/tmp/dermald-"));
+    // What systemd made for the unit, where it made several the first, and nothing that is no folder.
+    let unit = |folders| [("HOME", "/home/a"), ("CACHE_DIRECTORY", folders)];
+    assert_eq!(cache(&unit("/var/cache/c")), "/var/cache/c");
+    assert_eq!(cache(&unit("/var/cache/c:/var/cache/d")), "/var/cache/c");
+    assert_eq!(cache(&unit("c")), "/home/a/.cache/dermald");
+    let named = [("CACHE_DIRECTORY", "/c"), ("DERMALD_CACHE", "/e")];
+    assert_eq!(cache(&named), "/e");
 }
 
 #[test]

@@ -10,6 +10,9 @@ pub const REFUSED_PICTURES: &str = "DERMALD_REFUSED_PICTURES";
 /// Names the configuration file.
 pub const FILE_VARIABLE: &str = "DERMALD_CONFIG";
 
+/// Names the folders that systemd made for a unit by `CacheDirectory=`, with colons.
+const UNITS_CACHE: &str = "CACHE_DIRECTORY";
+
 /// Names what a test has us rehearse.
 const REHEARSAL_VARIABLE: &str = "DERMALD_REHEARSE";
 
@@ -33,8 +36,9 @@ pub fn config_file() -> Option<PathBuf> {
     text(FILE_VARIABLE).map(PathBuf::from)
 }
 
-/// Where programs of this user keep what can be made again: by the XDG base directory
-/// specification, or in a folder of the user's own under `/var/tmp` where there is no home.
+/// Where programs keep what can be made again: in the folder that systemd gives to the unit
+/// (`CacheDirectory=`), or by the XDG base directory specification, or in a folder of the user's own
+/// under `/var/tmp` where there is no home.
 #[must_use]
 pub fn cache_folder() -> PathBuf {
     let absolute = |variable| {
@@ -42,12 +46,21 @@ pub fn cache_folder() -> PathBuf {
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .map_or_else(
-            || format!("/var/tmp/dermald-{}", nix::unistd::geteuid()).into(),
-            |folder| folder.join("dermald"),
-        )
+    let beside = || {
+        absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .map(|folder| folder.join("dermald"))
+    };
+    of_the_unit()
+        .or_else(beside)
+        .unwrap_or_else(|| format!("/var/tmp/dermald-{}", nix::unistd::geteuid()).into())
+}
+
+/// The unit's own cache: where it has several, the first.
+fn of_the_unit() -> Option<PathBuf> {
+    let folders = text(UNITS_CACHE)?;
+    let first = PathBuf::from(folders.split(':').next()?);
+    first.is_absolute().then_some(first)
 }
 
 /// Forbids ONNX Runtime to report to its makers. From 1.29 on its Linux builds do so unless this
