@@ -98,7 +98,8 @@ pub const KEYS: &[Key] = &[
         Some("ORT_DYLIB_PATH"),
         "FILE",
         "a path",
-        "ONNX Runtime's library; found beside the binary or in its virtual environment otherwise",
+        "ONNX Runtime's library; found beside the binary, in ../lib/dermald or in its virtual environment \
+         otherwise",
         |c, v| {
             c.onnxruntime = Some(existing(v)?);
             Some(())

@@ -74,8 +74,8 @@ pub enum RuntimeError {
     },
 }
 
-/// Finds the library: the one that was named (`named`), one beside the binary, or the one in the
-/// virtual environment that the binary lives in.
+/// Finds the library: the one that was named (`named`), one beside the binary, one in `../lib/dermald`
+/// where `make install` puts it, or the one in the virtual environment that the binary lives in.
 ///
 /// # Errors
 ///
@@ -89,18 +89,25 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, RuntimeError> {
         };
     }
     let binary = std::env::current_exe().unwrap_or_default();
-    let beside = binary.parent().unwrap_or(Path::new("/"));
-    let packages = beside
+    find_near(binary.parent().unwrap_or(Path::new("/")))
+}
+
+/// Finds the library near the folder that the binary lies in.
+fn find_near(beside: &Path) -> Result<PathBuf, RuntimeError> {
+    let libraries = beside
         .parent()
         .map(|root| root.join("lib"))
         .unwrap_or_default();
+    let installed = libraries.join("dermald");
     library_in(beside)
-        .or_else(|| library_in_packages(&packages))
+        .or_else(|| library_in(&installed))
+        .or_else(|| library_in_packages(&libraries))
         .ok_or_else(|| {
-            let python = packages.join("python3*/site-packages/onnxruntime/capi");
+            let python = libraries.join("python3*/site-packages/onnxruntime/capi");
             RuntimeError::Missing(vec![
                 "DERMALD_ONNXRUNTIME and ORT_DYLIB_PATH (not set)".into(),
                 beside.display().to_string(),
+                installed.display().to_string(),
                 python.display().to_string(),
             ])
         })
@@ -173,6 +180,18 @@ mod tests {
             .to_string();
         assert!(message.contains("/nowhere/libonnxruntime.so"), "{message}");
         assert!(message.contains("pip install"), "{message}");
+    }
+
+    #[test]
+    fn library_that_was_installed_with_the_binary_is_found() {
+        let prefix = tempfile::tempdir().expect("a temporary folder");
+        let (binaries, ours) = (prefix.path().join("bin"), prefix.path().join("lib/dermald"));
+        std::fs::create_dir_all(&ours).expect("made");
+        let missing = find_near(&binaries).expect_err("none yet").to_string();
+        assert!(missing.contains(&*ours.display().to_string()), "{missing}");
+        std::fs::write(ours.join("libonnxruntime.so"), b"").expect("written");
+        let found = find_near(&binaries).expect("it is there");
+        assert_eq!(found, ours.join("libonnxruntime.so"));
     }
 
     #[test]
