@@ -137,6 +137,28 @@ fn reload_reads_the_configuration_and_refuses_a_bad_one() {
 }
 
 #[test]
+fn renew_with_reload_waits_for_what_comes_of_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("dermald.toml");
+    std::fs::write(&file, "queue_requests = 5\n").expect("written");
+    let flags = ["--config", file.to_str().expect("text")];
+    let daemon = Daemon::start("nchw", &flags);
+    let socket = daemon.socket.to_str().expect("text").to_owned();
+    let reload = || support::run(&["renew", "--reload", "--socket", &socket], |_| {});
+    let limit = || daemon.status()["queue"]["limit_requests"].clone();
+    for wanted in [7, 9] {
+        std::fs::write(&file, format!("queue_requests = {wanted}\n")).expect("written");
+        assert_eq!(reload(), (0, "reloaded\n".into()));
+        assert_eq!(limit(), wanted, "it is over when it says so");
+    }
+    std::fs::write(&file, "queue_requests = 0\n").expect("written");
+    let (code, text) = reload();
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("queue_requests is \"0\""), "{text}");
+    assert_eq!(limit(), 9);
+}
+
+#[test]
 fn reload_opens_the_socket_to_guests_and_other_renewals_leave_its_mode() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("dermald.toml");
