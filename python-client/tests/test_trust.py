@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -109,6 +111,42 @@ def test_health_names_a_foreign_daemon(foreign: ForeignListener) -> None:
     with override_settings(DERMALD={"default": {"SOCKET": foreign.path}}):
         assert Browser().get("/skin/health/").json() == {"status": "ok", "daemon": "untrusted"}
     assert foreign.received() == b""
+
+
+def test_socket_that_root_opened_for_the_daemon_is_trusted() -> None:
+    """As with systemd's sockets: root listens, whoever serves, and the client is another user."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        os.chmod(folder, 0o755)
+        path = f"{folder}/d.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(path)
+            os.chmod(path, 0o666)
+            listener.listen()
+            listener.settimeout(20)
+            pid = os.fork()
+            if pid == 0:
+                _ask_as_nobody(path)
+            served, _ = listener.accept()
+            with served:
+                served.settimeout(20)
+                assert b"dermald-python/" in served.recv(2**16)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _ask_as_nobody(path: str) -> NoReturn:
+    code = 1
+    try:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        dermald.Client(path, retries=0).health(timeout=20)
+    except dermald.UntrustedDaemon:
+        code = 2
+    except dermald.Unreachable:
+        # It hangs up without a welcome, once it has heard the hello.
+        code = 0
+    finally:
+        os._exit(code)
 
 
 @pytest.mark.parametrize("user", [NOBODY, "nobody"])
