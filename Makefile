@@ -67,8 +67,55 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 		$(MODELS_BIN)/python -m pytest -q -s -ra models/tests -c models/pyproject.toml
 	$(MAKE) release newer
 	$(MAKE) shots
+	$(MAKE) units
 	$(MAKE) bench soak
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
+
+# As root, after `cargo build --release`. The units name what is installed, so PREFIX is written into
+# them; packagers set DESTDIR. Nothing is started, and a configuration that is there is left alone.
+# ONNX Runtime: the library that tests use, unless ORT_DYLIB_PATH names another; the daemon finds it in
+# PREFIX/lib/dermald.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINARY ?= target/release/dermald
+LIBRARIES := $(DESTDIR)$(PREFIX)/lib
+UNITS := $(LIBRARIES)/systemd/system
+DOCS := $(DESTDIR)$(PREFIX)/share/doc/dermald
+PLACED := sed 's|/usr/local|$(PREFIX)|g'
+.PHONY: install
+install: ## Binary, units, users, folders, documents and an example configuration; PREFIX=/usr DESTDIR=root
+	@test -x $(BINARY) || { echo "not built yet: cargo build --release --locked"; exit 1; }
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/dermald
+	@if [ -f "$(ORT_DYLIB_PATH)" ]; then rm -f $(LIBRARIES)/dermald/libonnxruntime.so*; install -D -v -m 644 -t $(LIBRARIES)/dermald "$(ORT_DYLIB_PATH)"; \
+		for text in LICENSE ThirdPartyNotices.txt; do \
+			file="$$(dirname "$(ORT_DYLIB_PATH)")/../$$text"; \
+			if [ -f "$$file" ]; then install -D -m 644 "$$file" $(DOCS)/onnxruntime/$$text; fi; done; \
+	else echo "ONNX Runtime is not installed: put libonnxruntime.so into $(PREFIX)/lib/dermald, or name it as" \
+		"\`onnxruntime\` in /etc/dermald/dermald.toml"; fi
+	install -d $(UNITS)/dermald.service.d $(UNITS)/dermald@.service.d $(LIBRARIES)/sysusers.d $(LIBRARIES)/tmpfiles.d
+	for unit in dermald.socket dermald.service dermald@.socket dermald@.service; do \
+		$(PLACED) systemd/$$unit | install -m 644 /dev/stdin $(UNITS)/$$unit; done
+	for unit in dermald dermald@; do \
+		install -m 644 systemd/daemon.conf $(UNITS)/$$unit.service.d/daemon.conf; done
+	install -m 644 systemd/sysusers.conf $(LIBRARIES)/sysusers.d/dermald.conf
+	install -m 644 systemd/tmpfiles.conf $(LIBRARIES)/tmpfiles.d/dermald.conf
+	install -d $(DOCS)/docs $(DOCS)/examples/gunicorn.service.d
+	$(PLACED) systemd/gunicorn.service.d/dermald.conf \
+		| install -m 644 /dev/stdin $(DOCS)/examples/gunicorn.service.d/dermald.conf
+	install -m 644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCS)
+	install -m 644 docs/* $(DOCS)/docs
+	if [ -f python-client/THIRD-PARTY.md ]; then install -m 644 python-client/THIRD-PARTY.md $(DOCS); fi
+	install -d $(DESTDIR)/etc/dermald
+	umask 022; test -e $(DESTDIR)/etc/dermald/dermald.toml \
+		|| env -i CACHE_DIRECTORY=/var/cache/dermald $(BINARY) init --out $(DESTDIR)/etc/dermald/dermald.toml \
+			--bundle /var/lib/dermald/model --allow-groups dermald
+	@echo "what comes next is told in docs/systemd.md"
+
+# A root of Debian 12 with systemd 252, booted in a container that is made for it.
+.PHONY: units
+units: $(VENV)/.made ## The units under systemd itself: start, watchdog, reload, memory, stop; needs root; ARGS="--renewals 200"
+	cargo build --release --locked
+	$(BIN)/python tests/systemd/prove.py --daemon target/release/dermald $(ARGS)
 
 .PHONY: newer
 newer: setup wheel ## The client's tests on Django 6.1 and Python 3.13, in a root of Debian 13; needs root
@@ -317,12 +364,12 @@ lint: $(VENV)/.made $(MODELS)/.made
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
 	cd models && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check .
-	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release tests/shots
-	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release tests/shots
+	$(BIN)/ruff check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release tests/shots tests/systemd
+	$(BIN)/ruff format --check --config models/pyproject.toml tests/bundles tests/fuzz tests/pictures tests/python tests/bench tests/release tests/shots tests/systemd
 	$(BIN)/ruff check --config python-client/pyproject.toml tests/vectors
 	$(BIN)/ruff format --check --config python-client/pyproject.toml tests/vectors
 	cd models && ../$(BIN)/mypy --python-executable ../$(MODELS_BIN)/python src
-	for folder in bundles fuzz pictures python bench release shots vectors; do \
+	for folder in bundles fuzz pictures python bench release shots systemd vectors; do \
 		MYPYPATH=models/src:python-client/src:python-client/example $(BIN)/mypy --config-file models/pyproject.toml \
 			--strict tests/$$folder; done
 
