@@ -90,6 +90,9 @@ def renewals_lose_nothing(machine: Machine, options: Options) -> str:
     made = [sum(told["renewals"]["counts"].values()) for told in (before, after)]
     answered = [told["outcomes"].get("ok", 0) for told in (before, after)]
     asked = seen["outcomes"].get(LABEL, 0)
+    before_all, after_all = (told["renewals"]["carried"] for told in (before, after))
+    carried = {what: after_all[what] - before_all[what] for what in after_all}
+    demand("requests that waited crossed over", carried["queued"] > 0, True)
     demand("what came of requests", list(seen["outcomes"]), [LABEL])
     demand("renewals", made[1] - made[0], options.renewals)
     demand("the count over all images", answered[1] - answered[0], asked)
@@ -98,7 +101,7 @@ def renewals_lose_nothing(machine: Machine, options: Options) -> str:
     )
     return (
         f"{options.renewals} renewals in {took:.0f} s, all {asked} requests on {CONNECTIONS} "
-        f"connections answered, the longest after {seen['longest'] * 1000:.0f} ms"
+        f"connections answered, after {seen['longest'] * 1000:.0f} ms at most; crossed: {carried}"
     )
 
 
