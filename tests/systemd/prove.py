@@ -37,7 +37,6 @@ def main() -> int:
     parser.add_argument("--daemon", type=Path, required=True, help="the binary to install")
     parser.add_argument("--renewals", type=int, default=50, help="how many under load (50)")
     options = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
     try:
         get_what_is_needed()
         place = root.make(WORK, options.daemon)
@@ -52,6 +51,7 @@ def get_what_is_needed() -> None:
     """Raises `CannotProveError`, saying what to install."""
     if os.geteuid() != 0:
         raise CannotProveError("needs root")
+    WORK.mkdir(parents=True, exist_ok=True)
     missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
     if not missing:
         return
