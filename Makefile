@@ -156,6 +156,7 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	$(BIN)/python tests/bench/model.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/photos.py --daemon target/release/dermald
 	$(BIN)/python tests/bench/renewal.py --daemon target/release/dermald
+	$(BIN)/python tests/bench/probes.py --daemon target/release/dermald
 	$(BIN)/python python-client/tests/first_site_show.py --daemon target/release/dermald \
 		--models-python $(MODELS_BIN)/python --keras $(REFERENCE)/dermatology.keras \
 		--bundle $(REFERENCE)/bundle
@@ -259,8 +260,8 @@ $(RELEASE)/.made: tests/requirements-release.txt
 # With optimisation: it compares every licence with every text, and takes eight minutes without, one with it.
 $(ABOUT):
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install -q --locked \
-		--root target/tools --target-dir target/tools/build cargo-about@0.9.3 --features cli
-	rm -rf target/tools/build
+		--root target/tools --target-dir target/tools/build-about cargo-about@0.9.3 --features cli
+	rm -rf target/tools/build-about
 
 .PHONY: hosted
 hosted: $(VENV)/.made $(REFERENCE)/.made $(DIST)/.wheel ## render.yaml's own commands in that box, built here and on another processor; needs root
@@ -288,6 +289,11 @@ system:
 			&& RUNLEVEL=1 apt-get install -y -q --no-install-recommends redis-server; } \
 			>target/apt-redis.log 2>&1; } \
 		|| echo "NOT TESTED: a cache in Redis (Debian: apt-get install redis-server)"
+	@command -v promtool >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
+			&& RUNLEVEL=1 apt-get install -y -q --no-install-recommends prometheus; } \
+			>target/apt-prometheus.log 2>&1; } \
+		|| echo "NOT TESTED: alerts and metrics by promtool (Debian: apt-get install prometheus)"
 
 # The client by a path and not by its build, which would compile the daemon once more.
 $(VENV)/.made: tests/requirements.txt models/pyproject.toml

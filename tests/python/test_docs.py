@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "models/demo/sample.jpg"
@@ -46,10 +47,8 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(file), f"{page.name} links to {target}"
 
 
-def snippets(language: str) -> list[str]:
-    return [
-        body for found, body in FENCE.findall((ROOT / "README.md").read_text()) if found == language
-    ]
+def snippets(language: str, page: str = "README.md") -> list[str]:
+    return [body for found, body in FENCE.findall((ROOT / page).read_text()) if found == language]
 
 
 def test_readme_commands_are_targets_of_the_makefile() -> None:
@@ -76,6 +75,44 @@ def test_readme_python_runs(
         exec(compile(script, "README.md", "exec"), {})
     assert "Ring" in capsys.readouterr().out
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("script", snippets("python", "docs/cookbook.md"))
+def test_cookbook_python_runs(
+    script: str, socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(SAMPLE.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DERMALD_SOCKET", str(socket))
+    exec(compile(script, "docs/cookbook.md", "exec"), {"__name__": "cookbook"})
+    if "green.jpg" in script:
+        with Image.open("green.jpg") as drawn, Image.open("photo.jpg") as photo:
+            assert drawn.size == photo.size
+
+
+def test_vietnamese_readme_says_the_same_section_by_section() -> None:
+    """The same sections in the same order, each with the same code, figures and links."""
+    english, vietnamese = sections("README.md"), sections("README.vi.md")
+    assert len(english) == len(vietnamese)
+    for ours, theirs in zip(english, vietnamese, strict=True):
+        title = theirs.partition("\n")[0]
+        assert FENCE.findall(ours) == FENCE.findall(theirs), title
+        assert table_figures(ours) == table_figures(theirs), title
+        other = {"README.md", "README.vi.md"}
+        links = [
+            [link for pair in LINK.findall(text) for link in pair if link and link not in other]
+            for text in (ours, theirs)
+        ]
+        assert links[0] == links[1], title
+
+
+def sections(page: str) -> list[str]:
+    return re.split(r"^#+ ", (ROOT / page).read_text(), flags=re.MULTILINE)
+
+
+def table_figures(section: str) -> list[list[str]]:
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [re.findall(r"\d+(?:\.\d+)?", row) for row in rows]
 
 
 def test_readme_django_lines_are_those_of_the_example_site() -> None:

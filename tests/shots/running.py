@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dermald
+from days import tell_of_a_busy_hour, tell_of_an_idle_day
+from dermald.testing import FakeDaemon
 from processes import Daemon, Gunicorn, private_folder
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EXAMPLE = ROOT / "python-client" / "example"
 STAFF = "staff"
+# The page shows how far it is.
+MEMORY_LIMIT = "120MiB"
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,16 @@ def running_site(binary: Path, bundle: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         folder = stack.enter_context(private_folder())
         password = secrets.token_urlsafe(16)
-        daemon = Daemon(binary, bundle, folder / "dermald.sock")
+        daemon = Daemon(binary, bundle, folder / "dermald.sock", "--memory-limit", MEMORY_LIMIT)
         stack.callback(daemon.terminate)
+        busy, idle = (stack.enter_context(FakeDaemon()) for _ in range(2))
+        tell_of_a_busy_hour(busy)
+        tell_of_an_idle_day(idle)
         paths = [HERE, EXAMPLE, Path(dermald.__path__[0]).parent]
         environment = {
             "DERMALD_SOCKET": str(daemon.socket),
+            "SHOTS_BUSY": str(busy.path),
+            "SHOTS_IDLE": str(idle.path),
             "DJANGO_SETTINGS_MODULE": "shots_settings",
             "DJANGO_SUPERUSER_PASSWORD": password,
             "PYTHONDONTWRITEBYTECODE": "1",

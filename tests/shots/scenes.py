@@ -82,6 +82,15 @@ def status(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/skin/status/")
 
 
+def status_of(daemon: str) -> Callable[[Page, Site], None]:
+    def act(page: Page, site: Site) -> None:
+        page.goto(f"{site.address}/{daemon}/status/")
+        if page.locator("svg.chart[role=img]").count() == 0:
+            raise AssertionError("There is no chart.")
+
+    return act
+
+
 def upload_in_vain(page: Page, site: Site) -> None:
     upload(page, site)
     send_photo(page, site)
@@ -93,6 +102,8 @@ WITH_DAEMON = (
     Scene("slider", slider),
     Scene("no-picture", no_picture, status=422),
     Scene("status", status, staff=True),
+    Scene("status-busy-hour", status_of("busy"), staff=True),
+    Scene("status-idle-day", status_of("idle"), staff=True),
 )
 WITHOUT_DAEMON = (
     Scene("no-daemon", upload_in_vain, status=503),

@@ -3,7 +3,7 @@
 import os
 
 from site_settings import *  # noqa: F403
-from site_settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
+from site_settings import DERMALD, INSTALLED_APPS, MIDDLEWARE, TEMPLATES
 
 ROOT_URLCONF = "shots_urls"
 INSTALLED_APPS = [
@@ -23,5 +23,9 @@ DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["SHOTS_DATABASE"]}
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+DERMALD = {
+    **DERMALD,
+    **{alias: {"SOCKET": os.environ[f"SHOTS_{alias.upper()}"]} for alias in ("busy", "idle")},
+}
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/skin/"
