@@ -6,6 +6,7 @@ from site_settings import INSTALLED_APPS, MIDDLEWARE
 ROOT_URLCONF = "team_urls"
 INSTALLED_APPS = [
     *INSTALLED_APPS,
+    "dermald.django.background",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

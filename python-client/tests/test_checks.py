@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, run_checks
 from django.core.checks.registry import registry
 from django.test import override_settings
 
-from dermald.django import checks
+from dermald.django import checks, task_checks
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "example"
 LOCAL = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
@@ -180,7 +180,7 @@ def test_cache_that_would_remember_nothing_of_the_page_is_found(
     with override_settings(
         DERMALD={"default": {"CACHE": "default", **entry}}, CACHES={"default": LOCAL}
     ):
-        assert ids() == (["dermald.W009"] if warned else [])
+        assert ids() == (["dermald.W012"] if warned else [])
 
 
 def test_deployment_mistakes_are_found_for_deployments_only(folder: Path) -> None:
@@ -203,10 +203,83 @@ def test_deployment_mistakes_are_found_for_deployments_only(folder: Path) -> Non
         assert ids(deploy=True) == []
 
 
+CELERY = {"default": {"BACKGROUND": "celery"}}
+PATIENT = {"socket_timeout": 5, "socket_connect_timeout": 2}
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  # Celery's Settings
+    """The configuration of the site's Celery."""
+    celery = pytest.importorskip("celery", reason="NOT TESTED: checks of Celery's broker")
+    app = celery.Celery("checked", broker="redis://r:1", set_as_current=False)
+    monkeypatch.setattr(celery, "current_app", app)
+    return app.conf
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "options", "expected"),
+    [
+        # 150 s for one message, five fetched at once, and a pause of 120.
+        (4, {"visibility_timeout": 871, **PATIENT}, []),
+        (4, {"visibility_timeout": 870, **PATIENT}, ["dermald.E007"]),
+        (1, {"visibility_timeout": 421, **PATIENT}, []),
+        (1, {"visibility_timeout": 420, **PATIENT}, ["dermald.E007"]),
+        (1, PATIENT, ["dermald.W009"]),
+        (30, PATIENT, ["dermald.E007"]),
+        (1, {"visibility_timeout": 500}, ["dermald.W010"]),
+        (1, {"visibility_timeout": 500, "socket_timeout": 5}, ["dermald.W010"]),
+    ],
+)
+def test_broker_that_gives_up_before_the_longest_task_is_found(
+    prefetch: int,
+    options: dict[str, object],
+    expected: list[str],
+    broker: Any,  # noqa: ANN401
+) -> None:
+    broker.worker_prefetch_multiplier = prefetch
+    broker.broker_transport_options = options
+    with override_settings(DERMALD=CELERY):
+        assert ids() == expected
+    with override_settings(DERMALD={"default": {**CELERY["default"], "TASK_TIMEOUT": 1}}):
+        assert [id for id in ids() if id == "dermald.E007"] == []
+    broker.broker_url = "amqp://r"
+    with override_settings(DERMALD=CELERY):
+        assert ids() == []
+
+
+def test_site_that_knows_no_broker_is_found(broker: Any) -> None:  # noqa: ANN401
+    broker.broker_url = None
+    with override_settings(DERMALD=CELERY):
+        assert ids() == ["dermald.E008"]
+
+
+@pytest.mark.parametrize("queue", ["celery", "tasks"])
+def test_background_without_its_app_or_package_is_found(
+    queue: str,
+    broker: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker.broker_transport_options = {"visibility_timeout": 3600, **PATIENT}
+    entry = {"default": {"BACKGROUND": queue}}
+    with override_settings(DERMALD=entry, INSTALLED_APPS=["dermald.django"]):
+        assert ids() == ["dermald.E005"]
+    monkeypatch.setattr(task_checks, "find_spec", lambda _: None)
+    with override_settings(DERMALD=entry):
+        assert ids() == ["dermald.E006"]
+
+
+def test_tasks_that_run_at_once_are_found_for_deployments(folder: Path) -> None:
+    pytest.importorskip("django_tasks_db", reason="NOT TESTED: django.tasks")
+    entry = {"BACKGROUND": "tasks", "MAX_BYTES": 2**20, "SOCKET": folder / "x.sock"}
+    with override_settings(DERMALD={"default": entry}):
+        assert ids() == []
+        assert ids(deploy=True) == ["dermald.W011"]
+
+
 def test_every_id_means_one_thing() -> None:
     """The list at the top of the module is complete, and no two checks share an id."""
     assert checks.__doc__ is not None
     listed = re.findall(r"\b([EW]\d{3}) ", checks.__doc__)
-    source = Path(checks.__file__).read_text()
+    source = Path(checks.__file__).read_text() + Path(task_checks.__file__).read_text()
     used = re.findall(r"dermald\.([EW]\d{3})\"", source)
     assert sorted(used) == sorted(listed)

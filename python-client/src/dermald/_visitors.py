@@ -46,7 +46,9 @@ FAILED = Problem(
     "failed",
     _("The photo could not be classified. The team of this site can see why in its log."),
 )
+GONE = Problem("gone", _("The stored photo is no longer there. Please upload it again."))
 
+_ALL = (MISSING, PICTURE, TOO_LARGE, BUSY, LATE, AWAY, FAILED, GONE)
 _BY_KIND: tuple[tuple[type[DermaldError], Problem], ...] = (
     (PictureError, PICTURE),
     (Busy, BUSY),
@@ -61,7 +63,14 @@ def problem_of(error: DermaldError) -> Problem:
     """What a visitor needs to know of an error."""
     if error.code in ("picture_too_large", "frame_too_large"):
         return TOO_LARGE
+    if error.code == "picture_missing":
+        return GONE
     if error.code == "picture_failed":
         # The daemon's fault, but another photo helps.
         return PICTURE
     return next(problem for kind, problem in _BY_KIND if isinstance(error, kind))
+
+
+def problem_named(name: str) -> Problem:
+    """The problem of that name; FAILED for a name of another version."""
+    return next((problem for problem in _ALL if problem.name == name), FAILED)

@@ -9,7 +9,14 @@ Every id means one thing and keeps it. What only a running daemon can tell is as
     E004 CACHE names no entry of CACHES         W005 the cache is not shared (deploy)
     W001 no entry `default`                     W006 photos are written to disk (deploy)
     W008 others may put a socket there (deploy) W007 camera photos are refused (deploy)
-                                                W009 the cache would remember nothing of the page
+                                                W012 the cache would remember nothing of the page
+
+Those of background predictions are made by `task_checks`:
+
+    E005 the background's app is missing        W009 visibility_timeout is not stated
+    E006 the queue's package is missing         W010 a hanging broker would hold up visitors
+    E007 visibility_timeout is too short        W011 TASKS runs nothing later (deploy)
+    E008 Celery knows no broker here
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from .._client import socket_path
 from .._results import RenderOverlay
+from . import task_checks
 from .conf import (
     DEFAULT_ALIAS,
     SETTING,
@@ -61,6 +69,7 @@ def check_settings(app_configs: Apps = None, **_: Any) -> list[CheckMessage]:  #
         found.append(Warning(f"{SETTING} has no entry 'default'.", hint=hint, id="dermald.W001"))
     for alias, daemon in _daemons():
         found += [*_folder(alias, daemon), *_timeout(alias, daemon), *_cache(alias, daemon)]
+        found += [*task_checks.queue(alias, daemon)]
     return found
 
 
@@ -69,7 +78,7 @@ def check_deployment(app_configs: Apps = None, **_: Any) -> list[CheckMessage]: 
     found: list[CheckMessage] = []
     for alias, daemon in _daemons():
         found += [*_shared_cache(alias, daemon), *_open_folder(alias, daemon)]
-        found += [*_uploads(alias, daemon)]
+        found += [*_uploads(alias, daemon), *task_checks.queue_deployed(alias, daemon)]
     return found
 
 
@@ -149,7 +158,7 @@ def _cache(alias: str, daemon: DaemonSettings) -> Iterator[CheckMessage]:
             "not remembered.",
             hint="CACHE_OVERLAYS = True remembers overlays too; they show the visitor's photo. "
             "Silence this when the cache is for views of your own.",
-            id="dermald.W009",
+            id="dermald.W012",
         )
 
 

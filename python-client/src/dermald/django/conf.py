@@ -33,6 +33,8 @@ DEFAULT_ALIAS = "default"
 # other, and large enough for a screen.
 PAGE_OVERLAY = RenderOverlay(format="jpeg", longest_side=800, photo=True)
 
+DEFAULT_TASK_TIMEOUT = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
@@ -54,6 +56,12 @@ class DaemonSettings:
     cache_overlays: bool = False
     worker_timeout: float | None = None
     metrics_token: str | None = None
+    background: str | None = None
+    task_queue: str | None = None
+    task_timeout: float = DEFAULT_TASK_TIMEOUT
+    # With the pauses between them, a quarter of an hour.
+    task_attempts: int = 15
+    task_overdue: float = 900.0
 
 
 if {field.name.upper() for field in fields(DaemonSettings)} != KEYS.keys():

@@ -112,4 +112,33 @@ KEYS: dict[str, Key] = {
         "a text, or None",
         "bearer token with which a scraper reads `metrics/` and `memory/` without a login",
     ),
+    "BACKGROUND": Key(
+        lambda v: v in (None, "celery", "tasks"),
+        "None, 'celery' or 'tasks'",
+        'which queue [background predictions](background.md) go to: `"celery"`, `"tasks"` '
+        "(django.tasks), or `None` for a site without",
+    ),
+    "TASK_QUEUE": Key(
+        _is_text_or_none,
+        "a text, or None",
+        "the queue's name; `None` for its default",
+    ),
+    "TASK_TIMEOUT": Key(
+        _is_seconds,
+        "a number of seconds above 0",
+        "seconds that one attempt of a background prediction may take, and the longest pause "
+        "between two; a quarter more, and its process is killed",
+    ),
+    "TASK_ATTEMPTS": Key(
+        lambda v: _is_int(v, 1),
+        "a whole number, at least 1",
+        "attempts until a background prediction has failed for good; a backfill stops after as "
+        "many for one picture",
+    ),
+    "TASK_OVERDUE": Key(
+        _is_seconds,
+        "a number of seconds above 0",
+        "seconds after which `manage.py dermald requeue` sends a background prediction again that "
+        "no worker began",
+    ),
 }

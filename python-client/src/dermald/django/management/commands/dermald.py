@@ -1,4 +1,5 @@
-"""`manage.py dermald health|status|predict|wait|serve`: the daemon as the settings see it."""
+"""`manage.py dermald health|status|predict|wait|serve|backfill|requeue`: the daemon as the settings
+see it, and the work that is left for it."""
 
 from __future__ import annotations
 
@@ -9,19 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import get_language
 
 from ...._client import socket_path
 from ...._errors import DermaldError, Unreachable, UntrustedDaemon
+from ...backfill import BackfillError, backfill, column_of
 from ...clients import get_client, get_probe
 from ...conf import DEFAULT_ALIAS, daemon_settings
 from ...serving import SERVE, ServeError, serve
 from ...status.snapshot import read_snapshot
+from ...task_checks import APP as BACKGROUND_APP
+from ..progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ...predictions import Options
 
 _MIB = 2**20
 _PROBE_SECONDS = 5.0
@@ -56,6 +63,31 @@ class Command(BaseCommand):
             "--runserver", nargs="?", const="", metavar="ADDRPORT", help="and the site with it"
         )
         run.add_argument("options", nargs="*", help="after --, further options of the daemon")
+        about = "classify the pictures of existing rows; goes on where it was"
+        fill = _with_alias(actions.add_parser("backfill", help=about))
+        fill.add_argument("image", metavar="APP.MODEL.IMAGE_FIELD")
+        fill.add_argument(
+            "--result", required=True, metavar="FIELD", help="a JSONField with null=True"
+        )
+        fill.add_argument(
+            "--jobs",
+            type=int,
+            default=2,
+            help="at once (default 2: one is read while another is computed)",
+        )
+        fill.add_argument("--limit", type=int, help="rows at most")
+        fill.add_argument("--explain", choices=["values"], help="keep the heatmap's numbers too")
+        fill.add_argument("--top-k", type=int, default=0, help="classes to keep; 0 for all")
+        fill.add_argument("--language", help="of the classes' titles")
+        about = "send again the background predictions that were lost on the way"
+        again = _with_alias(actions.add_parser("requeue", help=about))
+        again.add_argument("--all", action="store_true", help="that are unfinished, overdue or not")
+        again.add_argument(
+            "--failed",
+            action="store_true",
+            help="and those that failed for good, but for their picture's sake",
+        )
+        again.add_argument("--every", type=float, metavar="SECONDS", help="and stay")
 
     def handle(self, *_: Any, action: str, alias: str, **options: Any) -> None:  # noqa: ANN401
         with _told_in_words():
@@ -160,6 +192,43 @@ class Command(BaseCommand):
         if code:
             raise CommandError("The daemon ended; its last lines say why.", returncode=code)
 
+    def _backfill(self, alias: str, options: dict[str, Any]) -> None:
+        column = column_of(options["image"], options["result"])
+        limit: int | None = options["limit"]
+        pending = column.pending().count()
+        total = pending if limit is None else min(pending, limit)
+        question: Options = {key: options[key] for key in ("top_k", "explain", "language")}  # type: ignore[assignment]  # the three that Options has
+        rows = backfill(
+            column, alias=alias, jobs=max(1, options["jobs"]), limit=limit, options=question
+        )
+        left = 0
+        for row in progress(rows, total, self.stderr):
+            if row.code is not None:
+                left += 1
+                self.stdout.write(f"{column.model._meta.label} {row.pk}: {row.code}")
+        told = f"{total - left} of {total} rows have their answer."
+        if left:
+            raise CommandError(f"{told} The others, told above, are tried again by the next run.")
+        self.stdout.write(self.style.SUCCESS(told))
+
+    def _requeue(self, alias: str, options: dict[str, Any]) -> None:
+        if not apps.is_installed(BACKGROUND_APP):
+            raise CommandError(
+                f"{BACKGROUND_APP} is not in INSTALLED_APPS: nothing is queued here."
+            )
+        from ...background import requeue
+
+        while True:
+            done = requeue(alias, everything=options["all"], failed=options["failed"])
+            told = f"{done.sent} sent again"
+            if done.refused and not options["every"]:
+                raise CommandError(f"{told}; then the queue took no more. The log says why.")
+            if done.sent or not options["every"]:
+                self.stdout.write(told)
+            if not options["every"]:
+                return
+            time.sleep(options["every"])
+
 
 def _with_alias(parser: ArgumentParser) -> ArgumentParser:
     about = "entry of settings.DERMALD (default: %(default)s)"
@@ -174,5 +243,5 @@ def _told_in_words() -> Iterator[None]:
     except Unreachable as error:
         hint = f"For local development: {SERVE}"
         raise CommandError(f"{error.message}\n{hint}") from error
-    except (DermaldError, ImproperlyConfigured, OSError) as error:
+    except (DermaldError, BackfillError, ImproperlyConfigured, OSError) as error:
         raise CommandError(str(error)) from error
