@@ -57,7 +57,7 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 	if command -v c++ >/dev/null; then $(MAKE) fuzz; else echo "NOT FUZZED: libFuzzer needs a C++ compiler"; fi
 	if [ -x $(LLVM)/llvm-cov ]; then $(MAKE) coverage; else echo "NOT MEASURED: coverage, which needs llvm-tools"; fi
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
-		TEST_RENEWAL_UPLOADS=200 TEST_KILLS=100 \
+		TEST_RENEWAL_UPLOADS=200 TEST_KILLS=100 TEST_BACKGROUND_UPLOADS=500 TEST_BACKFILL_ROWS=1000 \
 		$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_PICTURES=2000 \
 		$(BIN)/python -m pytest -q -s tests/python
@@ -288,7 +288,7 @@ system:
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
 			&& RUNLEVEL=1 apt-get install -y -q --no-install-recommends redis-server; } \
 			>target/apt-redis.log 2>&1; } \
-		|| echo "NOT TESTED: a cache in Redis (Debian: apt-get install redis-server)"
+		|| echo "NOT TESTED: a cache in Redis, Celery (Debian: apt-get install redis-server)"
 	@command -v promtool >/dev/null \
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q \
 			&& RUNLEVEL=1 apt-get install -y -q --no-install-recommends prometheus; } \

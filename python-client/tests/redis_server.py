@@ -7,7 +7,10 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +25,9 @@ class Redis:
     def __init__(self, folder: Path) -> None:
         self._binary = shutil.which("redis-server")
         if self._binary is None:
-            pytest.skip("NOT TESTED: a cache in Redis (Debian: apt-get install redis-server)")
+            pytest.skip(
+                "NOT TESTED: a cache in Redis, Celery (Debian: apt-get install redis-server)"
+            )
         self.path = folder / "redis.sock"
         self._folder = folder
         self.start()
@@ -57,10 +62,16 @@ class Redis:
     def thaw(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)
 
-    def contents(self) -> dict[bytes, bytes]:
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """A client of it."""
         import redis
 
         with redis.Redis.from_url(self.location) as client:
+            yield client
+
+    def contents(self) -> dict[bytes, bytes]:
+        with self.connected() as client:
             return {key: client.get(key) for key in client.scan_iter()}
 
     def _answers(self) -> bool:
