@@ -56,8 +56,7 @@ class BackgroundSite:
         return done.stdout + done.stderr
 
     def upload(self, *photos: Path, options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-        said = self.manage("upload", *map(str, photos), *options)
-        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        return told_by(self.manage("upload", *map(str, photos), *options))
 
     def celery(self, name: str, socket: Path, *options: str, concurrency: int = 2) -> Worker:
         """A worker that takes tasks already."""
@@ -141,6 +140,11 @@ class Worker(Process):
             assert self.running(), self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.02)
+
+
+def told_by(said: str) -> list[dict[str, Any]]:
+    """What the command `upload` tells, one upload each."""
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
 @contextmanager

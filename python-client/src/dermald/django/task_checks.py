@@ -7,6 +7,7 @@ is also what a dead machine's messages wait.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def _visibility(alias: str, daemon: DaemonSettings) -> Iterator[CheckMessage]:
         return
     options = conf.broker_transport_options or {}
     stated = options.get("visibility_timeout")
-    needed = limits_of(daemon).longest_held(conf.worker_prefetch_multiplier)
+    # 0 is without a bound.
+    needed = limits_of(daemon).longest_held(conf.worker_prefetch_multiplier or math.inf)
     held = (
         f"a worker may hold a message of {SETTING}[{alias!r}] for {needed:g} s (TASK_TIMEOUT is "
         f"{daemon.task_timeout:g}, worker_prefetch_multiplier {conf.worker_prefetch_multiplier})"

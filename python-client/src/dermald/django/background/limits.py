@@ -19,7 +19,7 @@ class Limits:
     over: float
     longest_pause: float
 
-    def longest_held(self, prefetch: int) -> float:
+    def longest_held(self, prefetch: float) -> float:
         """How long a broker may wait until a worker says that it is done with a message: those that
         were fetched before it are done first, and one that waits for its next attempt is held."""
         return self.hard * (1 + prefetch) + self.longest_pause
