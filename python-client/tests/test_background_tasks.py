@@ -46,7 +46,8 @@ def test_db_worker_predicts_and_a_killed_ones_task_is_found(
     site.wait_for(done=1)
     (row,) = site.predictions()
     assert row["attempts"] == 2
-    assert sorted(row["status"] for row in queued(site)) == ["RUNNING", "SUCCESSFUL"]
+    ends = ["RUNNING", "SUCCESSFUL"]
+    site.wait_until(lambda: sorted(row["status"] for row in queued(site)) == ends)
 
 
 def test_each_picture_has_the_end_that_it_deserves(
