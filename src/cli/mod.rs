@@ -16,6 +16,7 @@ mod run;
 mod status;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -184,6 +185,18 @@ fn flags(arguments: &ArgMatches) -> Vec<Given> {
     given.collect()
 }
 
+/// What we were told of settings, for another process of ours.
+fn settings_told_on(arguments: &ArgMatches) -> Vec<OsString> {
+    let mut told: Vec<OsString> = Vec::new();
+    if let Some(file) = file(arguments) {
+        told.extend(["--config".into(), file.into()]);
+    }
+    for given in flags(arguments) {
+        told.push(format!("--{}={}", given.key.replace('_', "-"), given.value).into());
+    }
+    told
+}
+
 /// Prints to standard output. A reader that has gone (`| head`) is no error, a full disk is.
 fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
@@ -225,6 +238,9 @@ fn serve_first(arguments: &ArgMatches) -> Result<(), StartError> {
     daemon::start_log(&loaded.config);
     if environment::rehearses("crash") {
         std::process::abort();
+    }
+    if environment::rehearses("stop") {
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
     }
     daemon::serve(Setup::new(loaded)?, given)
 }

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nix::sys::signal::Signal;
 
-use super::{file, flags, load};
+use super::{load, settings_told_on};
 use crate::daemon;
 use crate::lifecycle::parent;
 use crate::server::peer::Access;
@@ -29,24 +29,36 @@ pub(super) fn command() -> Command {
              125 when dermald cannot start or COMMAND goes into the background, 126 when COMMAND \
              cannot be run, 127 when there is none.",
         )
+        .arg(stop_timeout_flag())
         .arg(
-            Arg::new("stop_timeout")
-                .long("stop-timeout")
-                .value_name("TIME")
-                .default_value(STOP_TIMEOUT)
-                .value_parser(humantime::parse_duration)
-                .help("How long COMMAND may take to end before it is killed"),
+            Arg::new("wait_ready")
+                .long("wait-ready")
+                .action(ArgAction::SetTrue)
+                .help("Start COMMAND only once the daemon serves, or was given up"),
         )
-        .arg(rest())
+        .arg(rest().required(true))
+}
+
+pub(super) fn stop_timeout_flag() -> Arg {
+    Arg::new("stop_timeout")
+        .long("stop-timeout")
+        .value_name("TIME")
+        .default_value(STOP_TIMEOUT)
+        .value_parser(humantime::parse_duration)
+        .help("How long COMMAND may take to end before it is killed")
+}
+
+pub(super) fn stop_timeout(arguments: &ArgMatches) -> Duration {
+    let given = arguments.get_one::<Duration>("stop_timeout");
+    *given.expect("it has a default")
 }
 
 /// Everything behind `--`.
-fn rest() -> Arg {
+pub(super) fn rest() -> Arg {
     Arg::new("command")
         .value_name("COMMAND")
         .value_parser(value_parser!(OsString))
         .num_args(1..)
-        .required(true)
         .last(true)
         .help("What to run, with its arguments")
 }
@@ -66,31 +78,20 @@ fn plan(arguments: &ArgMatches) -> Result<Plan, String> {
     let config = load(arguments)?.config;
     daemon::start_log(&config);
     let access = Access::new(&config.allow_users, &config.allow_groups);
-    let stop_timeout = arguments.get_one::<Duration>("stop_timeout");
     Ok(Plan {
         guests: access.map_err(|error| error.to_string())?.has_guests(),
-        serve: serve_arguments(arguments),
-        command: words(arguments),
-        stop_timeout: stop_timeout.copied().unwrap_or_default(),
+        serve: settings_told_on(arguments),
+        command: command_words(arguments),
+        wait_ready: arguments.get_flag("wait_ready"),
+        stop_timeout: stop_timeout(arguments),
         grace: config.grace,
         hang_limit: config.hang_limit,
         socket: config.socket,
     })
 }
 
-/// What we were told of settings, told on.
-fn serve_arguments(arguments: &ArgMatches) -> Vec<OsString> {
-    let mut told: Vec<OsString> = Vec::new();
-    if let Some(file) = file(arguments) {
-        told.extend(["--config".into(), file.into()]);
-    }
-    for given in flags(arguments) {
-        told.push(format!("--{}={}", given.key.replace('_', "-"), given.value).into());
-    }
-    told
-}
-
-fn words(arguments: &ArgMatches) -> Vec<OsString> {
+/// What is behind `--`.
+pub(super) fn command_words(arguments: &ArgMatches) -> Vec<OsString> {
     let words = arguments.get_many("command").into_iter().flatten();
     words.cloned().collect()
 }
@@ -113,7 +114,7 @@ pub(super) fn child_command() -> Command {
                 .required(true)
                 .value_parser(Signal::from_str),
         )
-        .arg(rest())
+        .arg(rest().required(true))
 }
 
 pub(super) fn child(arguments: &ArgMatches) -> ExitCode {
@@ -122,7 +123,7 @@ pub(super) fn child(arguments: &ArgMatches) -> ExitCode {
         .get_one::<Signal>("signal")
         .expect("clap requires it");
     let (code, message) = match parent::die_with(*parent, *signal) {
-        Ok(()) => process::become_command(&words(arguments)),
+        Ok(()) => process::become_command(&command_words(arguments)),
         Err(error) => (OWN_FAILURE, error.to_string()),
     };
     eprintln!("dermald: {message}");

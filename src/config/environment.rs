@@ -79,7 +79,7 @@ pub fn forbid_telemetry() {
 }
 
 /// Whether a test wants us to rehearse `fault`: `leak` keeps a MiB of each request, `exec` has a renewal
-/// fail, `crash` the start. Only in debug builds.
+/// fail, `crash` the start, `stop` has that stand still until CONT. Only in debug builds.
 #[must_use]
 pub fn rehearses(fault: &str) -> bool {
     cfg!(debug_assertions) && text(REHEARSAL_VARIABLE).is_some_and(|wanted| wanted == fault)

@@ -335,6 +335,16 @@ impl Inherited {
             }
             return Ok(old);
         }
+        if old.is_given() {
+            if self.read_anew {
+                tracing::error!(
+                    wanted = %wanted.display(),
+                    "the socket is held by whoever started the daemon and stays: start that anew for \
+                     another one"
+                );
+            }
+            return Ok(old);
+        }
         match Socket::listen(wanted, setup.access.has_guests()) {
             Ok(new) => Ok(new),
             Err(error) => {

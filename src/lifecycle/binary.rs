@@ -1,12 +1,20 @@
 //! The binary that the next image is made from.
 
 use std::fs::Metadata;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Leads to what runs now, also when its file was replaced or removed.
 const RUNNING: &str = "/proc/self/exe";
+
+/// A binary that takes longer to tell its version takes no place of ours.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often is looked whether it has told.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where our binary lies on disk: the name that we were started by, so that a link which leads to a
 /// newer version by now is followed.
@@ -30,29 +38,54 @@ pub fn for_the_next_image(path: &Path) -> PathBuf {
     if is_running(path) {
         return path.to_owned();
     }
-    let asked = Command::new(path)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    match asked {
-        Ok(told) if told.status.success() && told.stdout.starts_with(b"dermald ") => {
+    match version(path) {
+        Ok(version) => {
             tracing::info!(
                 binary = %path.display(),
-                version = String::from_utf8_lossy(&told.stdout).trim(),
+                version,
                 "another binary lies in our place; it takes over"
             );
             path.to_owned()
         }
-        answer => {
-            let error = answer.err().map(|error| error.to_string());
+        Err(error) => {
             tracing::warn!(
                 binary = %path.display(),
-                error,
+                %error,
                 "what lies in our place is no dermald that runs; the old binary goes on"
             );
             RUNNING.into()
         }
+    }
+}
+
+/// What the binary says of itself. Blocks as long as it may take for that.
+fn version(path: &Path) -> io::Result<String> {
+    let mut process = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let started = Instant::now();
+    let status = loop {
+        match process.try_wait()? {
+            Some(status) => break status,
+            None if started.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            None => {
+                process.kill()?;
+                process.wait()?;
+                return Err(io::Error::other("it does not tell its version"));
+            }
+        }
+    };
+    let mut told = String::new();
+    if let Some(stdout) = process.stdout.take() {
+        stdout.take(1024).read_to_string(&mut told)?;
+    }
+    if status.success() && told.starts_with("dermald ") {
+        Ok(told.trim().to_owned())
+    } else {
+        Err(io::Error::other(format!("{status}")))
     }
 }
 

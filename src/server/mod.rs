@@ -3,7 +3,7 @@
 //! Everything here runs on one current-thread runtime and never waits for the inference thread, so
 //! health, status and metrics are answered at once whatever the model does.
 //!
-//! - [`socket`]: the folder, the lock and the listening socket.
+//! - [`socket`]: the folder, the lock and the listening socket; [`place`]: what may lie there instead.
 //! - [`peer`]: who may connect; [`shares`]: how much of it all one user may take; [`silent`]: who says
 //!   nothing and makes room.
 //! - [`connection`]: one client: its data, and the task that moves it; [`incoming`] and
@@ -25,6 +25,7 @@ mod ledger;
 mod metrics;
 mod outgoing;
 pub mod peer;
+pub mod place;
 mod renewal;
 mod report;
 mod shares;

@@ -7,20 +7,18 @@
 //! step, and there is no moment without a socket.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use tokio::net::UnixListener;
 
-use crate::lifecycle::trust;
+use super::place::{clear, take, trusted};
 
 /// Device and inode of a socket file that is not ours.
 const NO_FILE: (u64, u64) = (0, 0);
@@ -41,7 +39,8 @@ pub struct Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The folder is not one to trust.
-    #[error("{}: {reason}; set the socket to a path in a folder of your own", folder.display())]
+    #[error("{}: {reason}; set socket (--socket, DERMALD_SOCKET) to a path in a folder of your own, in \
+             /tmp for one", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -79,7 +78,7 @@ pub enum SocketError {
 }
 
 /// Tells where and at what `cause` came up.
-fn system(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> SocketError {
+pub(super) fn system(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> SocketError {
     let path = path.to_owned();
     move |cause| SocketError::System { path, step, cause }
 }
@@ -175,11 +174,17 @@ impl Socket {
     ///
     /// [`SocketError`].
     pub fn open_to_guests(&self, guests: bool) -> Result<(), SocketError> {
-        if self.identity == NO_FILE {
+        if self.is_given() {
             return Ok(());
         }
         std::fs::set_permissions(&self.path, Permissions::from_mode(mode(guests)))
             .map_err(system(&self.path, "setting the mode"))
+    }
+
+    /// Whether it was given to us, and its file is another's.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.identity == NO_FILE
     }
 
     /// Where it lies.
@@ -216,7 +221,7 @@ fn mode(guests: bool) -> u32 {
 }
 
 /// The folder that the socket at `path` is to lie in.
-fn folder_of(path: &Path) -> Result<&Path, SocketError> {
+pub(super) fn folder_of(path: &Path) -> Result<&Path, SocketError> {
     let refuse = |reason: &str| SocketError::Obstacle {
         path: path.into(),
         reason: reason.into(),
@@ -240,14 +245,15 @@ fn prepare_folder(folder: &Path, mode: u32) -> Result<(), SocketError> {
                 .map_err(system(folder, "setting the mode"));
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(system(folder, "making the folder")(error)),
+        // No /dev/shm, for one: it says what to do.
+        Err(error) => {
+            return Err(SocketError::Folder {
+                folder: folder.into(),
+                reason: format!("the folder cannot be made ({error})"),
+            });
+        }
     }
-    trust::folder(folder)
-        .map_err(system(folder, "looking at it"))?
-        .map_err(|reason| SocketError::Folder {
-            folder: folder.into(),
-            reason,
-        })
+    trusted(folder)
 }
 
 /// Takes the lock beside the socket, and leaves our process id in it for whoever finds it taken.
@@ -262,59 +268,12 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
         .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(&beside)
         .map_err(system(&beside, "opening the lock"))?;
-    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((mut file, Errno::EWOULDBLOCK)) => {
-            let mut pid = String::new();
-            let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-            let pid = known.then(|| pid.trim().to_owned());
-            return Err(SocketError::Taken {
-                path: path.into(),
-                pid,
-            });
-        }
-        Err((_, errno)) => return Err(system(&beside, "locking")(errno.into())),
-    };
+    let mut lock = take(file, path)?;
     lock.set_len(0)
         .and_then(|()| lock.rewind())
         .and_then(|()| writeln!(lock, "{}", std::process::id()))
         .map_err(system(&beside, "writing the lock"))?;
     Ok(lock)
-}
-
-/// Refuses what is no socket, and a socket that somebody listens on without our lock. A stale
-/// socket is left for [`bind`] to replace.
-fn clear(path: &Path) -> Result<(), SocketError> {
-    let found = match std::fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(system(path, "looking at it")(error)),
-    };
-    if !found.file_type().is_socket() {
-        let reason = "a file that is no socket lies here; it is not removed".into();
-        return Err(SocketError::Obstacle {
-            path: path.into(),
-            reason,
-        });
-    }
-    match knock(path) {
-        // A queue that is full is somebody's queue.
-        Ok(()) | Err(Errno::EAGAIN) => Err(SocketError::Taken {
-            path: path.into(),
-            pid: None,
-        }),
-        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(system(path, "asking whether somebody listens")(
-            errno.into(),
-        )),
-    }
-}
-
-/// Connects and hangs up, without waiting for a listener that does not accept.
-fn knock(path: &Path) -> Result<(), Errno> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(probe.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 fn bind(path: &Path, mode: u32) -> Result<(UnixListener, (u64, u64)), SocketError> {
@@ -342,7 +301,7 @@ fn place(beside: &Path, path: &Path, mode: u32) -> Result<(u64, u64), SocketErro
     Ok((made.dev(), made.ino()))
 }
 
-fn sibling(path: &Path, end: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, end: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(end);
     path.with_file_name(name)

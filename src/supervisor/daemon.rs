@@ -1,41 +1,38 @@
-//! The daemon's life.
+//! The daemon's lives, and what comes between them.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
+use super::life::Life;
 use super::notices::Notice;
 use super::suspects::Suspects;
 use super::{Plan, process};
 use crate::config::environment::REFUSED_PICTURES;
-use crate::lifecycle::{binary, cgroup};
+use crate::lifecycle::binary;
 
 /// The pause after the first crash; it doubles with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// It grows no further.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// So many crashes in a row, without a picture that was finished, and it is given up: after pauses of 25
+/// seconds together, in which a bundle is copied to its end or memory comes free. Callers wait 30.
+const CRASHES_IN_A_ROW: u32 = 10;
 
-/// So many crashes in a row, without a picture that was finished, and it is given up.
-const CRASHES_IN_A_ROW: u32 = 6;
-
-/// Whoever lived so long was no crash at the start.
-const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// The pause when the kernel gave no process.
+const NO_PROCESS: Duration = Duration::from_secs(30);
 
 /// A daemon that says nothing for this long is ended, or for as long as one step may take where that is
 /// less. It speaks twice as often; a busy host with a tenth of a CPU may still keep it for seconds.
 const SILENCE: Duration = Duration::from_secs(30);
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
-
-/// How long one that was told to abort may take.
-const ABORT: Duration = Duration::from_secs(3);
 
 /// What is to be done after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +47,7 @@ pub(super) enum Next {
 
 #[derive(Debug)]
 enum State {
-    Running(Running),
+    Running(Life),
     /// It is started then.
     Pausing(Instant),
     /// It is tried again then, on a socket of its own.
@@ -59,30 +56,13 @@ enum State {
     Stopped,
 }
 
-#[derive(Debug)]
-struct Running {
-    pid: Pid,
-    since: Instant,
-    /// Clients are served.
-    ready: bool,
-    /// A picture was finished.
-    worked: bool,
-    /// When it last said anything, and for how long it may say nothing.
-    heard: Instant,
-    silence: Duration,
-    /// It was ended because it said nothing.
-    hung: bool,
-    stopping: bool,
-    kill_at: Option<Instant>,
-    /// Of our control group, when it was started.
-    memory_kills: Option<u64>,
-}
-
 pub(super) struct Daemon {
     binary: PathBuf,
     arguments: Vec<OsString>,
     state: State,
-    /// In a row.
+    /// How many lives there were.
+    lives: u64,
+    /// Crashes in a row.
     crashes: u32,
     /// Whether one ever served.
     has_served: bool,
@@ -96,6 +76,7 @@ impl Daemon {
             binary: binary::on_disk(),
             arguments: plan.serve.clone(),
             state: State::Stopped,
+            lives: 0,
             crashes: 0,
             has_served: false,
             suspects: Suspects::default(),
@@ -119,91 +100,106 @@ impl Daemon {
             "serve".into(),
         ];
         command.extend_from_slice(&self.arguments);
-        let now = Instant::now();
-        // Should it fail: once more after the longest pause.
-        self.state = State::Pausing(now + LONGEST_PAUSE);
+        self.state = State::Pausing(Instant::now() + NO_PROCESS);
         let pid = process::start_with(listener, &command, Signal::SIGKILL, &variables)?;
-        self.state = State::Running(Running {
-            pid,
-            since: now,
-            ready: false,
-            worked: false,
-            heard: now,
-            silence: self.silence,
-            hung: false,
-            stopping: false,
-            kill_at: None,
-            memory_kills: cgroup::out_of_memory_kills(),
-        });
+        self.lives += 1;
+        self.state = State::Running(Life::begins(pid, self.silence));
         Ok(())
     }
 
     pub(super) fn is(&self, pid: Pid) -> bool {
-        self.running().is_some_and(|running| running.pid == pid)
+        matches!(&self.state, State::Running(life) if life.pid == pid)
+    }
+
+    /// Whether one ever served.
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served
     }
 
     pub(super) fn has_given_up(&self) -> bool {
         matches!(self.state, State::GivenUp(_))
     }
 
-    /// Passes a signal on.
-    pub(super) fn tell(&self, signal: Signal) {
-        if let Some(running) = self.running() {
-            process::send(running.pid, signal);
+    /// It was told to stop, and did.
+    pub(super) fn has_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
+    }
+
+    /// It was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        match &self.state {
+            State::Running(life) => life.stopping,
+            state => matches!(state, State::Stopped),
+        }
+    }
+
+    /// Has it read its settings anew.
+    pub(super) fn reload(&mut self) {
+        if let State::Running(life) = &mut self.state {
+            life.reload();
         }
     }
 
     pub(super) fn hear(&mut self, notice: Notice) {
-        let State::Running(running) = &mut self.state else {
+        let State::Running(life) = &mut self.state else {
             return;
         };
-        running.heard = Instant::now();
+        life.was_heard();
         match notice {
             Notice::Ready => {
-                running.ready = true;
+                life.is_ready();
                 self.has_served = true;
             }
             Notice::Alive => {}
-            Notice::InWork(picture) => {
-                running.worked |= picture.is_none();
-                self.suspects.begins(picture);
+            Notice::InWork(Some(picture)) => self.suspects.begins(picture),
+            Notice::InWork(None) => {
+                life.has_worked();
+                self.suspects.finished();
             }
         }
     }
 
     /// It could not speak: its silence counts from now on.
     pub(super) fn forgive_silence(&mut self) {
-        if let State::Running(running) = &mut self.state {
-            running.heard = Instant::now();
+        if let State::Running(life) = &mut self.state {
+            life.was_heard();
         }
     }
 
-    /// It has ended, and was told to or not.
-    pub(super) fn ended(&mut self, status: WaitStatus) -> Next {
-        let State::Running(running) = std::mem::replace(&mut self.state, State::Stopped) else {
+    /// It has ended. `told` says that the host told all of us to stop: some tell the daemon as well, which
+    /// the command may still need.
+    pub(super) fn ended(&mut self, status: ExitStatus, told: bool) -> Next {
+        let State::Running(life) = std::mem::replace(&mut self.state, State::Stopped) else {
             return Next::Wait;
         };
-        if running.stopping {
-            self.suspects.daemon_ended(false);
+        self.suspects
+            .daemon_ended(!life.stopping && life.is_to_blame(status));
+        let obeyed = status.success() || status.signal() == Some(Signal::SIGTERM as i32);
+        if life.stopping {
             return Next::Wait;
         }
-        let fate = if running.hung {
-            "it hung".into()
-        } else {
-            process::fate(status)
-        };
-        self.suspects.daemon_ended(running.is_to_blame(status));
-        if !self.has_served && matches!(status, WaitStatus::Exited(..)) {
+        if told && obeyed {
+            tracing::info!("the daemon was told to stop by another and is started again");
+            self.state = State::Pausing(Instant::now() + FIRST_PAUSE);
+            return Next::Wait;
+        }
+        let never_began = self.lives == 1 && !self.has_served && !life.hung;
+        if never_began && status.code().is_some_and(|code| code != 0) {
             return Next::Fail;
         }
-        if running.worked || running.since.elapsed() >= GOOD_LIFE {
+        if life.was_good() {
             self.crashes = 0;
         }
         self.crashes += 1;
         if self.crashes > CRASHES_IN_A_ROW {
             return Next::GiveUp;
         }
-        let pause = (FIRST_PAUSE * 2_u32.pow(self.crashes - 1)).min(LONGEST_PAUSE);
+        let fate = if life.hung {
+            "it hung".into()
+        } else {
+            process::fate(status)
+        };
+        let pause = FIRST_PAUSE * 2_u32.pow(self.crashes - 1);
         let pause_ms = pause.as_millis();
         tracing::error!(fate, pause_ms, "the daemon has ended and is started again");
         self.state = State::Pausing(Instant::now() + pause);
@@ -212,12 +208,9 @@ impl Daemon {
 
     /// Tells it to end, and kills it when it takes longer.
     pub(super) fn stop(&mut self, patience: Duration) {
-        if let State::Running(running) = &mut self.state {
-            running.stopping = true;
-            running.kill_at = Some(Instant::now() + patience);
-            process::send(running.pid, Signal::SIGTERM);
-        } else {
-            self.state = State::Stopped;
+        match &mut self.state {
+            State::Running(life) => life.stop(patience),
+            state => *state = State::Stopped,
         }
     }
 
@@ -242,53 +235,14 @@ impl Daemon {
     pub(super) fn next_moment(&self) -> Option<Instant> {
         match &self.state {
             State::Pausing(until) | State::GivenUp(until) => Some(*until),
-            State::Running(running) => running.kill_at.or_else(|| running.silent_at()),
+            State::Running(life) => life.next_moment(),
             State::Stopped => None,
         }
     }
 
-    /// Ends one that says nothing any more.
     pub(super) fn look_at(&mut self, now: Instant) {
-        let State::Running(running) = &mut self.state else {
-            return;
-        };
-        if running.kill_at.is_some_and(|at| at <= now) {
-            tracing::warn!("the daemon does not end by itself and is killed");
-            process::send(running.pid, Signal::SIGKILL);
-            running.kill_at = None;
-        } else if !running.stopping && running.silent_at().is_some_and(|at| at <= now) {
-            let seconds = running.silence.as_secs();
-            tracing::error!(seconds, "the daemon says nothing any more and is ended");
-            running.hung = true;
-            running.kill_at = Some(now + ABORT);
-            process::send(running.pid, Signal::SIGABRT);
-        }
-    }
-
-    fn running(&self) -> Option<&Running> {
-        match &self.state {
-            State::Running(running) => Some(running),
-            _ => None,
-        }
-    }
-}
-
-impl Running {
-    /// When it has said nothing for too long, once it serves.
-    fn silent_at(&self) -> Option<Instant> {
-        (self.ready && !self.hung).then(|| self.heard + self.silence)
-    }
-
-    /// Whether it, or what it worked on, is to blame for its end; a kill from outside is nobody's, unless
-    /// it was for want of memory.
-    fn is_to_blame(&self, status: WaitStatus) -> bool {
-        match status {
-            WaitStatus::Signaled(_, Signal::SIGKILL, _) => {
-                self.hung || cgroup::out_of_memory_kills() > self.memory_kills
-            }
-            WaitStatus::Signaled(_, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP, _) => false,
-            WaitStatus::Signaled(..) => true,
-            _ => self.hung,
+        if let State::Running(life) = &mut self.state {
+            life.look_at(now);
         }
     }
 }

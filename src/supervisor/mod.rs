@@ -6,8 +6,9 @@
 //! crashes is started again while the socket stays open, so that callers wait instead of being refused;
 //! when the command ends, so does everything, with the command's exit code; nothing is left behind.
 //!
-//! - [`daemon`]: the daemon's life: backoff, heartbeat, giving up.
-//! - [`command`]: the command's.
+//! - [`daemon`]: the daemon's lives: backoff, giving up; [`life`]: one of them, and its heartbeat.
+//! - [`command`]: the command's; [`program`]: the file that it names.
+//! - [`ending`]: the order in which everything ends.
 //! - [`notices`]: what the daemon tells us, by systemd's protocol.
 //! - [`suspects`]: pictures at which the daemon crashed.
 //! - [`process`]: starting and ending children, also those of others that came to us.
@@ -15,35 +16,38 @@
 
 mod command;
 mod daemon;
+mod ending;
+mod life;
 mod notices;
+mod plan;
 pub mod process;
+pub mod program;
 mod signals;
 mod suspects;
 
-use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
 use tokio::time::Instant;
 
-use crate::server::socket::{Socket, SocketError};
+use crate::server::socket::Socket;
 use command::Command;
 use daemon::{Daemon, Next};
+use ending::Ending;
 use notices::Notices;
+pub use plan::{Plan, RunError};
 use signals::Signals;
 
 /// The exit code when it is neither the command's nor about starting it, as `env` and `docker` have it.
 pub const OWN_FAILURE: u8 = 125;
 
-/// How long what a command left behind may take to end.
-const LEFT_BEHIND: Duration = Duration::from_secs(5);
-
 /// How long is waited at most when nothing is to be waited for.
 const LONG: Duration = Duration::from_secs(3600);
+
+/// How often what should have ended is looked for.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Who wakes so much later than it meant to was frozen, and the daemon with it: hosts put a service to sleep
 /// that way.
@@ -51,44 +55,6 @@ const OVERSLEPT: Duration = Duration::from_secs(1);
 
 /// After giving up, the daemon is tried again so often.
 const TRY_AGAIN: Duration = Duration::from_secs(300);
-
-/// What is to be run.
-#[derive(Debug)]
-pub struct Plan {
-    /// Where the daemon is asked.
-    pub socket: PathBuf,
-    /// Whether other users than ours and root may ask.
-    pub guests: bool,
-    /// Arguments of `dermald serve`.
-    pub serve: Vec<OsString>,
-    /// The command and its arguments.
-    pub command: Vec<OsString>,
-    /// How long the command may take to end once it was told to.
-    pub stop_timeout: Duration,
-    /// The same of the daemon.
-    pub grace: Duration,
-    /// How long one step of a picture may take.
-    pub hang_limit: Option<Duration>,
-}
-
-/// What stops the start.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The socket cannot be ours.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The operating system refused a process, a socket or a handler.
-    #[error("the operating system refused: {0}")]
-    System(#[from] std::io::Error),
-}
-
-/// How the command ended, and since when everything else is ended.
-#[derive(Clone, Copy, Debug)]
-struct Ending {
-    code: u8,
-    /// What is left behind is killed then.
-    kill_at: Instant,
-}
 
 struct Supervisor {
     plan: Plan,
@@ -98,6 +64,8 @@ struct Supervisor {
     signals: Signals,
     daemon: Daemon,
     command: Command,
+    /// The command is to be started once the daemon serves.
+    waits: bool,
     ending: Option<Ending>,
 }
 
@@ -105,7 +73,7 @@ struct Supervisor {
 ///
 /// # Errors
 ///
-/// [`RunError`], before anything was started.
+/// [`RunError`], before the command was started; a daemon that was ends with this process.
 pub fn run(plan: Plan) -> Result<u8, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -117,13 +85,17 @@ pub fn run(plan: Plan) -> Result<u8, RunError> {
         let notices = Notices::beside(&plan.socket)?;
         let mut daemon = Daemon::new(&plan);
         daemon.start(socket.listener.as_fd(), notices.path())?;
-        let command = Command::start(&plan)?;
+        let mut command = Command::default();
+        if !plan.wait_ready {
+            command.start(&plan)?;
+        }
         let mut supervisor = Supervisor {
             socket: Some(socket),
             notices,
             signals,
             daemon,
             command,
+            waits: plan.wait_ready,
             ending: None,
             plan,
         };
@@ -135,27 +107,24 @@ impl Supervisor {
     async fn keep_running(&mut self) -> u8 {
         loop {
             let moment = self.next_moment();
-            let signal = tokio::select! {
+            let mut signal = tokio::select! {
                 signal = self.signals.next() => Some(signal),
                 () = self.notices.readable() => None,
                 () = tokio::time::sleep_until(moment) => None,
             };
-            if let Some(signal) = signal {
-                self.hear_signal(signal);
+            while let Some(heard) = signal {
+                self.hear_signal(heard);
+                signal = self.signals.take();
             }
-            // Before the dead: what one said last must be known when it is judged.
-            while let Some(notice) = self.notices.take() {
-                self.daemon.hear(notice);
-            }
+            self.hear_daemon();
             if moment + OVERSLEPT < Instant::now() {
                 self.daemon.forgive_silence();
             }
-            while let Some(status) = process::reap() {
-                self.mourn(status);
-            }
+            self.mourn();
             self.look_at_the_clock();
-            if let Some(ending) = self.ending
-                && process::children().is_empty()
+            if let Some(ending) = &self.ending
+                && self.daemon.has_stopped()
+                && !process::has_children()
             {
                 return ending.code;
             }
@@ -168,60 +137,66 @@ impl Supervisor {
             Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
                 tracing::info!(%signal, "told to stop: the command first, then the daemon");
                 self.command.stop(signal, self.plan.stop_timeout);
+                self.never_start(128 + signal as u8);
             }
             Signal::SIGHUP => {
                 self.command.tell(signal);
                 if self.daemon.has_given_up() {
                     self.begin_anew();
                 } else {
-                    self.daemon.tell(signal);
+                    self.daemon.reload();
                 }
             }
             _ => self.command.tell(signal),
         }
     }
 
-    /// One of our children, or of those that were given to us, has ended.
-    fn mourn(&mut self, status: WaitStatus) {
-        let Some(pid) = status.pid() else { return };
-        if pid == self.command.pid() {
-            let strangers = self.strangers();
-            let code = self.command.ended(status, &strangers);
-            self.end(code);
-        } else if self.daemon.is(pid) {
-            match self.daemon.ended(status) {
-                Next::Wait => {}
-                Next::GiveUp => self.give_up(),
-                Next::Fail => {
-                    tracing::error!("the daemon cannot start: see above for why");
-                    self.command.stop(Signal::SIGTERM, self.plan.stop_timeout);
-                    self.command.fail(OWN_FAILURE);
-                }
+    fn hear_daemon(&mut self) {
+        while let Some(notice) = self.notices.take() {
+            self.daemon.hear(notice);
+        }
+        if self.waits && self.daemon.has_served() {
+            self.start_command();
+        }
+    }
+
+    /// Learns who of our children, and of those that were given to us, has ended.
+    fn mourn(&mut self) {
+        let mut dead: Vec<_> = std::iter::from_fn(process::reap).collect();
+        // The command last: what ended before it was not left behind.
+        dead.sort_by_key(|(pid, _)| self.command.is(*pid));
+        for (pid, status) in dead {
+            if self.command.is(pid) {
+                let left = self.strangers().len();
+                let code = self.command.ended(status, left);
+                self.end(code);
+            } else if self.daemon.is(pid) {
+                // What it said last must be known when it is judged.
+                self.hear_daemon();
+                self.daemon_ended(status);
             }
         }
     }
 
-    /// Children that are neither daemon nor command: they were theirs.
-    fn strangers(&self) -> Vec<Pid> {
-        let ours = |pid: &Pid| *pid == self.command.pid() || self.daemon.is(*pid);
-        process::children()
-            .into_iter()
-            .filter(|pid| !ours(pid))
-            .collect()
+    fn daemon_ended(&mut self, status: ExitStatus) {
+        match self.daemon.ended(status, self.command.told().is_some()) {
+            Next::Wait => {}
+            Next::GiveUp => self.give_up(),
+            Next::Fail => {
+                tracing::error!("the daemon cannot start: see above for why");
+                self.command.stop(Signal::SIGTERM, self.plan.stop_timeout);
+                self.command.fail(OWN_FAILURE);
+                self.never_start(OWN_FAILURE);
+            }
+        }
     }
 
-    /// The command is over: so is everything else.
-    fn end(&mut self, code: u8) {
-        let strangers = self.strangers();
-        for pid in &strangers {
-            process::send(*pid, Signal::SIGTERM);
+    fn start_command(&mut self) {
+        self.waits = false;
+        if let Err(error) = self.command.start(&self.plan) {
+            tracing::error!(%error, "the command cannot be started");
+            self.end(OWN_FAILURE);
         }
-        if let Some(socket) = &self.socket {
-            socket.remove();
-        }
-        self.daemon.stop(self.plan.grace + LEFT_BEHIND);
-        let kill_at = Instant::now() + LEFT_BEHIND;
-        self.ending = Some(Ending { code, kill_at });
     }
 
     /// Without a daemon the site shall know at once, and not wait for one.
@@ -233,6 +208,9 @@ impl Supervisor {
             "the daemon crashes again and again and is given up; the site stays up without \
              predictions, and another attempt is made later, or now on HUP"
         );
+        if self.waits {
+            self.start_command();
+        }
     }
 
     /// Tries the daemon again after it was given up.
@@ -251,38 +229,29 @@ impl Supervisor {
         let now = Instant::now();
         self.command.look_at(now);
         self.daemon.look_at(now);
-        if let Some(ending) = self.ending {
-            if ending.kill_at <= now {
-                for pid in self.strangers() {
-                    process::send(pid, Signal::SIGKILL);
-                }
-            }
+        self.end_others(now);
+        if !self.daemon.is_due(now) {
             return;
         }
-        if self.daemon.is_due(now) {
-            if self.daemon.has_given_up() {
-                self.begin_anew();
-            }
-            if let Some(socket) = &self.socket
-                && let Err(error) = self
-                    .daemon
-                    .start(socket.listener.as_fd(), self.notices.path())
-            {
-                tracing::error!(%error, "the daemon cannot be started now");
-            }
+        if self.daemon.has_given_up() {
+            self.begin_anew();
+        }
+        if let Some(socket) = &self.socket
+            && let Err(error) = self
+                .daemon
+                .start(socket.listener.as_fd(), self.notices.path())
+        {
+            tracing::error!(%error, "the daemon cannot be started now");
         }
     }
 
     /// When something is to be done although nothing happens.
     fn next_moment(&self) -> Instant {
+        let ending = self.ending.as_ref();
         let moments = [
             self.daemon.next_moment(),
             self.command.next_moment(),
-            self.ending.map(|ending| {
-                ending
-                    .kill_at
-                    .max(Instant::now() + Duration::from_millis(100))
-            }),
+            ending.map(|ending| ending.kill_at.max(Instant::now() + AGAIN)),
         ];
         let next = moments.into_iter().flatten().min();
         next.unwrap_or_else(|| Instant::now() + LONG)

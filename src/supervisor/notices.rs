@@ -28,17 +28,14 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    /// Opens it beside the daemon's socket.
+    /// Opens it beside the daemon's socket. An error names it.
     pub(super) fn beside(socket: &Path) -> io::Result<Self> {
         let mut name = socket.file_name().unwrap_or_default().to_owned();
         name.push(".notify");
         let path = socket.with_file_name(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let socket = UnixDatagram::bind(&path)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let socket = open(&path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
         let heard = Vec::new();
         Ok(Notices {
             socket,
@@ -75,6 +72,16 @@ impl Drop for Notices {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+fn open(path: &Path) -> io::Result<UnixDatagram> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = UnixDatagram::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(socket)
 }
 
 fn read(line: &str) -> Option<Notice> {

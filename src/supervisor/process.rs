@@ -7,24 +7,20 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+
+use super::program;
 
 /// The command that becomes another: see [`become_command`].
 pub const CHILD: &str = "child";
-
-/// The exit code for a command that is there but cannot be run, as shells have it.
-pub const NOT_EXECUTABLE: u8 = 126;
-
-/// The exit code for a command that is not there, as shells have it.
-pub const NOT_FOUND: u8 = 127;
 
 /// Children of our children come to us when those end, and not to init.
 ///
@@ -87,24 +83,27 @@ pub(super) fn start_with(
 /// Becomes `command`. Returns only when that fails: with the exit code, and why.
 #[must_use]
 pub fn become_command(command: &[OsString]) -> (u8, String) {
-    let Some((program, arguments)) = command.split_first() else {
-        return (NOT_FOUND, "there is no command".into());
+    let Some((name, arguments)) = command.split_first() else {
+        return (program::NOT_FOUND, "there is no command".into());
     };
-    let error = Command::new(program).args(arguments).exec();
-    let code = if error.kind() == io::ErrorKind::NotFound {
-        NOT_FOUND
-    } else {
-        NOT_EXECUTABLE
-    };
-    (code, format!("{}: {error}", program.display()))
+    let error = Command::new(name).args(arguments).exec();
+    program::complaint(name, &error)
 }
 
-/// One of our children that has ended, if there is one.
-pub(super) fn reap() -> Option<WaitStatus> {
+/// Whether it is a `dermald child` still, and not yet what it is to become. A signal that it gets now finds
+/// no handler of the command's.
+pub(super) fn is_becoming(pid: Pid) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0).skip(1);
+    words.next() == Some(CHILD.as_bytes()) && words.next() == Some(b"--for")
+}
+
+/// One of our children that has ended, if there is one, and how.
+pub(super) fn reap() -> Option<(Pid, ExitStatus)> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
-            Ok(status) => return Some(status),
+        match wait() {
+            Ok(ended) => return ended,
+            Err(Errno::ECHILD) => return None,
             Err(Errno::EINTR) => {}
             Err(errno) => {
                 tracing::error!(%errno, "children cannot be waited for");
@@ -114,11 +113,52 @@ pub(super) fn reap() -> Option<WaitStatus> {
     }
 }
 
+/// Not nix's: that has no name for real-time signals, and forgets whom they ended.
+#[expect(
+    unsafe_code,
+    reason = "the standard library waits for one known child only"
+)]
+fn wait() -> nix::Result<Option<(Pid, ExitStatus)>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one number, which is ours.
+    let pid = Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) })?;
+    Ok((pid != 0).then(|| (Pid::from_raw(pid), ExitStatus::from_raw(status))))
+}
+
+/// Whether we have any, ended ones that nobody waited for included.
+pub(super) fn has_children() -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::All, look), Err(Errno::ECHILD))
+}
+
 /// All that we have, those of ended children included.
 pub(super) fn children() -> Vec<Pid> {
-    let listed = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    let numbers = listed.split_whitespace().filter_map(|pid| pid.parse().ok());
-    numbers.map(Pid::from_raw).collect()
+    // A kernel may be built without that file.
+    let listed = std::fs::read_to_string("/proc/thread-self/children");
+    listed.map_or_else(
+        |_| children_by_their_parent(),
+        |pids| {
+            let numbers = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+            numbers.map(Pid::from_raw).collect()
+        },
+    )
+}
+
+/// The same by looking at every process.
+fn children_by_their_parent() -> Vec<Pid> {
+    let own = std::process::id();
+    let is_ours = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything, come the state and the parent.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace()
+            .nth(1)
+            .and_then(|id| id.parse().ok())
+            == Some(own)
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(is_ours).map(Pid::from_raw).collect()
 }
 
 /// Sends a signal; one that has ended meanwhile does not mind.
@@ -131,10 +171,35 @@ pub(super) fn send(pid: Pid, signal: Signal) {
 }
 
 /// How it ended, in words.
-pub(super) fn fate(status: WaitStatus) -> String {
-    match status {
-        WaitStatus::Exited(_, code) => format!("exit code {code}"),
-        WaitStatus::Signaled(_, signal, _) => format!("signal {signal}"),
-        other => format!("{other:?}"),
+pub(super) fn fate(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("signal {signal}"),
+            Err(_) => format!("signal {number}"),
+        },
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_found_by_their_parent_where_the_kernel_does_not_list_them() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("started");
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(children_by_their_parent().contains(&pid));
+        child.kill().expect("killed");
+        child.wait().expect("waited for");
+        assert!(!children_by_their_parent().contains(&pid));
+    }
+
+    #[test]
+    fn fates_have_names_where_signals_have() {
+        assert_eq!(fate(ExitStatus::from_raw(7 << 8)), "exit code 7");
+        assert_eq!(fate(ExitStatus::from_raw(9)), "signal SIGKILL");
+        assert_eq!(fate(ExitStatus::from_raw(35)), "signal 35");
     }
 }

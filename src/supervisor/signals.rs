@@ -9,12 +9,13 @@ use nix::sys::signal::Signal;
 use signal_hook::{flag, low_level};
 use tokio::net::UnixStream;
 
-/// What is heard: of children, to stop, and what gunicorn knows beside that.
+/// What is heard: to stop, of children, and what gunicorn knows beside that. Of several that came together
+/// the first here is taken first: a host that tells everybody to stop is heard before our children's ends.
 const HEARD: [Signal; 10] = [
-    Signal::SIGCHLD,
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
+    Signal::SIGCHLD,
     Signal::SIGHUP,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
@@ -50,13 +51,19 @@ impl Signals {
     /// Waits for the next. May be dropped and called again without losing one.
     pub(super) async fn next(&mut self) -> Signal {
         loop {
-            let mut came = self.came.iter();
-            if let Some((signal, _)) = came.find(|(_, flag)| flag.swap(false, Ordering::SeqCst)) {
-                return *signal;
+            if let Some(signal) = self.take() {
+                return signal;
             }
             if self.bell.readable().await.is_ok() {
                 let _ = self.bell.try_read(&mut [0; 64]);
             }
         }
+    }
+
+    /// One that has come already.
+    pub(super) fn take(&self) -> Option<Signal> {
+        let mut came = self.came.iter();
+        let (signal, _) = came.find(|(_, flag)| flag.swap(false, Ordering::SeqCst))?;
+        Some(*signal)
     }
 }

@@ -1,0 +1,167 @@
+//! The daemon crashes, hangs or is killed.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use dermald::wire::Reply;
+
+use super::support::{png, root};
+use super::{
+    answer, child, is_gone, left_nothing, run_beside, run_beside_shell, says, send, start,
+};
+
+#[test]
+fn callers_wait_while_a_daemon_that_was_killed_is_started_again() {
+    let mut run = run_beside(&[], &["sleep", "600"]);
+    for _ in 0..3 {
+        let daemon = child(&run, "dermald");
+        assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+        send(daemon, "KILL");
+        // Refused by nobody, before the next one is there.
+        let reply = answer(&mut run.connect(), png([1, 2, 3]));
+        assert!(matches!(reply, Some(Reply::Prediction(_))), "{reply:?}");
+        assert!(is_gone(daemon));
+    }
+    run.signal("TERM");
+    assert_eq!(run.wait().code(), Some(143), "sleep dies of TERM");
+    left_nothing(&run);
+}
+
+#[test]
+fn picture_that_took_the_daemon_down_twice_is_refused_and_no_other_is() {
+    let run = run_beside(&[], &["sleep", "600"]);
+    let poison = b"dermald, rehearse a crash".as_slice();
+    for _ in 0..2 {
+        assert!(answer(&mut run.connect(), poison).is_none(), "it crashes");
+    }
+    let Some(Reply::Error(error)) = answer(&mut run.connect(), poison) else {
+        panic!("no refusal: {}", run.log());
+    };
+    assert_eq!(error.code.0, "picture_failed");
+    assert!(
+        error.message.contains("crashed 2 times"),
+        "{}",
+        error.message
+    );
+    assert!(matches!(
+        answer(&mut run.connect(), png([1, 2, 3])),
+        Some(Reply::Prediction(_))
+    ));
+    // A renewal of the daemon does not forget it.
+    send(child(&run, "dermald"), "HUP");
+    run.until("a renewal", |status| {
+        status["renewals"]["counts"]["reload"] == 1
+    });
+    assert!(matches!(
+        answer(&mut run.connect(), poison),
+        Some(Reply::Error(_))
+    ));
+}
+
+#[test]
+fn daemon_that_hangs_is_ended_and_the_picture_refused_after_the_second_time() {
+    let run = run_beside(&["--hang-limit", "1s"], &["sleep", "600"]);
+    let hang = b"dermald, rehearse a hang".as_slice();
+    for _ in 0..2 {
+        let hung = child(&run, "dermald");
+        assert!(answer(&mut run.connect(), hang).is_none(), "it was ended");
+        assert!(is_gone(hung));
+        assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    }
+    let Some(Reply::Error(error)) = answer(&mut run.connect(), hang) else {
+        panic!("no refusal: {}", run.log());
+    };
+    assert_eq!(error.code.0, "picture_failed");
+    assert!(
+        run.log().contains("the inference thread hangs"),
+        "{}",
+        run.log()
+    );
+}
+
+#[test]
+fn daemon_that_stands_still_alone_is_ended() {
+    let run = run_beside(&["--hang-limit", "1s"], &["sleep", "600"]);
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    let daemon = child(&run, "dermald");
+    send(daemon, "STOP");
+    says(&run, "says nothing any more");
+    assert!(is_gone(daemon));
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+}
+
+#[test]
+fn daemon_that_was_frozen_with_its_parent_is_not_taken_for_hung() {
+    let run = run_beside(&["--hang-limit", "1s"], &["sleep", "600"]);
+    let daemon = child(&run, "dermald");
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    for signal in ["STOP", "CONT"] {
+        run.signal(signal);
+        send(daemon, signal);
+        std::thread::sleep(Duration::from_millis(2500));
+    }
+    assert_eq!(child(&run, "dermald"), daemon, "{}", run.log());
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+}
+
+#[test]
+fn daemon_that_crashes_at_every_start_is_started_after_longer_and_longer_pauses() {
+    let mut run = start(&[], &["sleep", "600"], |command| {
+        command.env("DERMALD_REHEARSE", "crash");
+    });
+    let command = child(&run, "sleep");
+    for pause in [50, 100, 200, 400, 800] {
+        says(&run, &format!("pause_ms={pause}\n"));
+    }
+    assert!(Path::new(&format!("/proc/{command}")).exists());
+    run.signal("TERM");
+    assert_eq!(run.wait().code(), Some(143));
+    left_nothing(&run);
+}
+
+#[test]
+fn daemon_whose_model_was_spoilt_is_given_up_and_comes_back_when_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for file in std::fs::read_dir(root().join("models/demo")).expect("readable") {
+        let file = file.expect("readable");
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+    }
+    let manifest = folder.path().join("manifest.toml");
+    let bundle = folder.path().display().to_string();
+    let mut run = run_beside(&["--bundle", &bundle], &["sleep", "600"]);
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    let command = child(&run, "sleep");
+    let sound = std::fs::read(&manifest).expect("read");
+    std::fs::write(&manifest, "half a manifest").expect("written");
+    send(child(&run, "dermald"), "KILL");
+    says(&run, "is given up");
+    // At once, instead of a wait for nobody; and the site stays.
+    assert!(UnixStream::connect(&run.socket).is_err());
+    assert!(Path::new(&format!("/proc/{command}")).exists());
+    std::fs::write(&manifest, sound).expect("written");
+    // `sleep` would die of a HUP that went to it as well: whether one does is told elsewhere.
+    send(command, "STOP");
+    run.signal("HUP");
+    while UnixStream::connect(&run.socket).is_err() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    send(command, "CONT");
+    assert_eq!(run.wait().code(), Some(129), "{}", run.log());
+}
+
+#[test]
+fn daemon_that_the_host_told_to_stop_as_well_is_there_until_the_command_ends() {
+    let traps = "trap 'sleep 2; exit 4' TERM";
+    let mut run = run_beside_shell(&[], traps);
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    let daemon = child(&run, "dermald");
+    run.signal("TERM");
+    send(daemon, "TERM");
+    assert!(is_gone(daemon));
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    assert_eq!(run.wait().code(), Some(4), "{}", run.log());
+    assert!(!run.log().contains("ERROR"), "{}", run.log());
+    left_nothing(&run);
+}
