@@ -125,8 +125,8 @@ impl Engine {
         })
     }
 
-    /// Makes sure that a daemon with this model fits into `limit`.
-    pub(super) fn fits(&self, limit: &MemoryLimit) -> Result<(), LoadError> {
+    /// Makes sure that a daemon with this model fits into `limit`, and tells what it takes.
+    pub(super) fn fits(&self, limit: &MemoryLimit) -> Result<Floor, LoadError> {
         let floor = Floor {
             loaded: limit.measure.of(&Memory::read()),
             weights: match limit.measure {
@@ -135,7 +135,8 @@ impl Engine {
             },
             queue: limit.buffers,
         };
-        floor.fits(limit.bytes).map_err(LoadError::Limit)
+        floor.fits(limit.bytes).map_err(LoadError::Limit)?;
+        Ok(floor)
     }
 
     pub(super) fn bundle(&self) -> &Arc<Bundle> {

@@ -12,11 +12,13 @@
 //! - [`worker`]: the thread.
 //! - [`engine`]: the ONNX session; [`contract`] holds it against the manifest.
 //! - [`preparation`]: optimises a graph for this CPU, in a process of its own.
+//! - `architecture`: the processor that its library was built for.
 //! - `trial`: the self-test of a bundle, and how long a run takes.
 //! - [`pulse`]: whether the thread moves.
 //! - [`panics`]: what a defect costs, and how many were met.
 //! - [`runtime`]: finding and loading ONNX Runtime's library.
 
+mod architecture;
 pub mod contract;
 pub mod engine;
 pub mod interrupt;

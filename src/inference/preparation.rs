@@ -17,6 +17,7 @@ use super::engine::{Engine, LoadError, Source, unusable};
 use super::runtime::{Runtime, RuntimeError};
 use super::{Settings, trial};
 use crate::lifecycle::child::{Child, Finished};
+use crate::lifecycle::renewal::Floor;
 use crate::model::BundleError;
 use crate::model::prepared::{CacheError, Draft, GRAPH, Host, WEIGHTS};
 
@@ -149,18 +150,21 @@ pub fn paces(
     trial::paces(&mut engines)
 }
 
-/// Loads a prepared graph and lets it go again, to know that it can be loaded within the limits.
+/// Loads a prepared graph and lets it go again, to know that it can be loaded within the limits; and, where
+/// there is one, what of it is taken.
 ///
 /// # Errors
 ///
 /// [`LoadError`].
-pub fn try_load(runtime: &Runtime, settings: &Settings, graph: PathBuf) -> Result<(), LoadError> {
+pub fn try_load(
+    runtime: &Runtime,
+    settings: &Settings,
+    graph: PathBuf,
+) -> Result<Option<Floor>, LoadError> {
     let source = Source::Prepared(graph);
     let engine = Engine::load(&runtime.environment, settings, &source)?;
-    match &settings.memory {
-        Some(limit) => engine.fits(limit),
-        None => Ok(()),
-    }
+    let limit = settings.memory.as_ref();
+    limit.map(|limit| engine.fits(limit)).transpose()
 }
 
 /// Loads the prepared copy, made first when there is none; and whether that is what was loaded. When

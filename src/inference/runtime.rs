@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::architecture::Architecture;
 use crate::model::prepared::Host;
 
 /// ONNX Runtime, loaded. A process can have one.
@@ -63,6 +64,17 @@ pub enum RuntimeError {
              `pip install 'onnxruntime>={OLDEST}'` beside dermald, or name the library with \
              DERMALD_ONNXRUNTIME=/path/to/libonnxruntime.so", looked = .0.join(", "))]
     Missing(Vec<String>),
+    /// The library is for other processors.
+    #[error("{} is built for {theirs}, and this machine is {ours}; install onnxruntime on the machine that \
+             it is to run on (`pip install --force-reinstall 'onnxruntime>={OLDEST}'`)", library.display())]
+    Architecture {
+        /// The library.
+        library: PathBuf,
+        /// What it is built for.
+        theirs: String,
+        /// What we are.
+        ours: String,
+    },
     /// The library was found but does not serve.
     #[error("{} cannot be used: {reason}; dermald needs ONNX Runtime {OLDEST} or newer \
              (`pip install 'onnxruntime>={OLDEST}'`)", library.display())]
@@ -113,12 +125,31 @@ fn find_near(beside: &Path) -> Result<PathBuf, RuntimeError> {
         })
 }
 
+/// Makes sure that `library` is for a processor of our kind. What is no library at all passes: the loader
+/// has the words for that.
+///
+/// # Errors
+///
+/// [`RuntimeError::Architecture`].
+pub fn fits_this_machine(library: &Path) -> Result<(), RuntimeError> {
+    match (Architecture::of(library), Architecture::ours()) {
+        (Some(theirs), Some(ours)) if theirs != ours => Err(RuntimeError::Architecture {
+            library: library.to_owned(),
+            theirs: theirs.name(),
+            ours: ours.name(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Loads `library` and makes the environment that sessions live in.
 ///
 /// # Errors
 ///
-/// [`RuntimeError::Unusable`] when the loader refuses it or it is too old.
+/// [`RuntimeError::Architecture`] when it is for other processors, [`RuntimeError::Unusable`] when the loader
+/// refuses it or it is too old.
 pub fn load(library: &Path) -> Result<Environment, RuntimeError> {
+    fits_this_machine(library)?;
     let unusable = |reason: String| RuntimeError::Unusable {
         library: library.to_owned(),
         reason,

@@ -1,6 +1,7 @@
 //! Why the process is to replace itself, and when: a pure question of a sample and the limits. Doing it
 //! is [`handover`](super::handover)'s and the daemon's business.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
@@ -162,23 +163,39 @@ impl Floor {
     ///
     /// A sentence with the figures and a limit that would do.
     pub fn fits(&self, limit: u64) -> Result<(), String> {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let floor = self.loaded + self.weights + self.queue;
-        if floor <= limit {
+        if self.total() <= limit {
             return Ok(());
         }
         // A fifth more is room for a job's own memory.
-        let enough = mib(floor + floor / 5).next_multiple_of(10);
+        let enough = mib(self.total() + self.total() / 5).next_multiple_of(10);
         Err(format!(
-            "memory_limit is {} MiB, but the loaded model ({} MiB) and a full queue ({} MiB) take {} \
-             MiB without any leak: the daemon would renew itself for ever; set memory_limit to {enough} \
-             MiB or more, or lower queue_bytes and frame_bytes",
+            "memory_limit is {} MiB, but {self}: the daemon would renew itself for ever; set memory_limit \
+             to {enough} MiB or more, or lower queue_bytes and frame_bytes",
             mib(limit),
-            mib(self.loaded + self.weights),
-            mib(self.queue),
-            mib(floor),
         ))
     }
+
+    /// All of it, in bytes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.loaded + self.weights + self.queue
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the loaded model ({} MiB) and a full queue ({} MiB) take {} MiB without any leak",
+            mib(self.loaded + self.weights),
+            mib(self.queue),
+            mib(self.total()),
+        )
+    }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 #[cfg(test)]
