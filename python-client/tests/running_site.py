@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -15,6 +16,8 @@ from processes import Process, onnxruntime_library
 EXAMPLE = ROOT / "python-client" / "example"
 PAGE = "/skin/"
 PATIENCE_SECONDS = 60.0
+# As where nobody names one, before the home is another.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dermald"
 _PORT = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 
 
@@ -22,13 +25,19 @@ class RunningSite(Process):
     """Daemon and site below one process; `gunicorn` are flags of it beside those of render.yaml."""
 
     def __init__(self, binary: Path, folder: Path, *gunicorn: str) -> None:
+        self._home = folder / "home"
+        self._home.mkdir()
         self.socket = folder / "s" / "dermald.sock"
         self.log = folder / "run.log"
-        command = [str(binary), "run", "--socket", str(self.socket), "--bundle", str(DEMO), "--"]
-        command += [sys.executable, "-m", "gunicorn", "site_wsgi:application"]
+        command = [str(binary), "run", "--socket", str(self.socket), "--bundle", str(DEMO)]
+        command += ["--", sys.executable, "-m", "gunicorn", "site_wsgi:application"]
         command += ["--bind", "127.0.0.1:0", "--workers", "1", "--threads", "2"]
-        command += ["--worker-class", "gthread", "--worker-tmp-dir", "/dev/shm", *gunicorn]
+        command += ["--worker-class", "gthread", "--worker-tmp-dir", "/dev/shm"]
+        command += ["--no-control-socket", *gunicorn]
         environment = {"PYTHONPATH": str(Path(dermald.__path__[0]).parent)}
+        # Where gunicorn and others put sockets of their own.
+        environment |= {"HOME": str(self._home), "XDG_RUNTIME_DIR": str(self._home)}
+        environment["DERMALD_CACHE"] = os.environ.get("DERMALD_CACHE", str(CACHE))
         if library := onnxruntime_library():
             environment["ORT_DYLIB_PATH"] = library
         super().__init__(command, environment, folder=EXAMPLE, log=self.log)
@@ -76,9 +85,10 @@ class RunningSite(Process):
         return pids
 
     def leaves(self) -> list[str]:
-        """What lies beside the socket, but for the lock."""
+        """What lies beside the socket, but for the lock, and sockets in the home."""
         names = [path.name for path in self.socket.parent.iterdir()]
-        return [name for name in names if not name.endswith(".lock")]
+        sockets = [path.name for path in self._home.rglob("*") if path.is_socket()]
+        return [name for name in names if not name.endswith(".lock")] + sockets
 
 
 def children(pid: int) -> list[int]:

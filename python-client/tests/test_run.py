@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,32 @@ def test_uploads_in_flight_are_answered_when_the_host_says_stop(
     assert failures == []
     assert all(json.loads(answer)["labels"] for answer in answers)
     assert site.ended() == 0, site.said()
+    assert [pid for pid in everybody if is_alive(pid)] == []
+    assert site.leaves() == []
+
+
+def test_stop_of_workers_that_take_too_long_is_a_stop(start: START, photo: Path) -> None:
+    """gunicorn kills them, ends with 0 and waits for none of them, so that they come to us."""
+    site = start("--graceful-timeout", "1")
+    visitor = site.visitor()
+    visitor.upload(PAGE, photo, "application/json")
+    everybody = site.everybody()
+    daemon, master = site.daemon(), site.master()
+    os.kill(daemon, signal.SIGSTOP)
+
+    def upload() -> None:
+        with suppress(UploadError, OSError):
+            visitor.upload(PAGE, photo, "application/json")
+
+    stuck = threading.Thread(target=upload)
+    stuck.start()
+    time.sleep(1.0)
+    os.kill(site.pid, signal.SIGTERM)
+    wait_until(lambda: not is_alive(master), site.said)
+    os.kill(daemon, signal.SIGCONT)
+    stuck.join()
+    assert site.ended() == 0, site.said()
+    assert "--daemon" not in site.said()
     assert [pid for pid in everybody if is_alive(pid)] == []
     assert site.leaves() == []
 

@@ -16,12 +16,14 @@ from conftest import ROOT
 
 BLUEPRINT = yaml.safe_load((ROOT / "render.yaml").read_text())
 SERVICE: dict[str, Any] = BLUEPRINT["services"][0]
-# What the first site starts gunicorn with.
+HOST_WAITS_SECONDS = 30
+# What the first site starts gunicorn with, and how long its workers have for their last answers.
 OPTIONS = {
     "--workers": "1",
     "--threads": "2",
     "--worker-class": "gthread",
     "--timeout": "300",
+    "--graceful-timeout": "15",
     "--max-requests": "100",
     "--max-requests-jitter": "10",
     "--worker-tmp-dir": "/dev/shm",
@@ -65,11 +67,19 @@ def test_missing_field_is_found() -> None:
 
 
 def test_gunicorn_starts_with_the_options_of_the_first_site() -> None:
-    words = shlex.split(SERVICE["startCommand"])
-    given = dict(itertools.pairwise(words))
-    assert {name: given.get(name) for name in OPTIONS} == OPTIONS
-    assert given["--bind"] == "0.0.0.0:$PORT"
-    assert words[:3] == ["dermald", "run", "--"]
+    procfile = re.search(r"^web: (.*)$", (ROOT / "docs/hosting.md").read_text(), re.MULTILINE)
+    assert procfile is not None
+    for command in (SERVICE["startCommand"], procfile[1]):
+        words = shlex.split(command)
+        given = dict(itertools.pairwise(words))
+        assert {name: given.get(name) for name in OPTIONS} == OPTIONS
+        assert "--no-control-socket" in words
+        assert given["--bind"] == "0.0.0.0:$PORT"
+        assert words[:2] == ["dermald", "run"]
+        # The workers, gunicorn, and the daemon after it, before the host kills all.
+        stop, grace = (int(given[name].removesuffix("s")) for name in ("--stop-timeout", "--grace"))
+        assert int(given["--graceful-timeout"]) < stop
+        assert stop + grace < HOST_WAITS_SECONDS
 
 
 def test_what_the_commands_name_is_there() -> None:
