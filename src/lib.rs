@@ -38,6 +38,11 @@
 //! themselves in at the [`server`], [`lifecycle::handover`] packs them into a memfd, and the new image
 //! goes on where the old one left off. [`daemon`] tells the order of the steps.
 //!
+//! # What the process may do
+//!
+//! Once it listens, and before there is a second thread, it gives up what it does not need
+//! ([`lifecycle::sandbox`]), for itself and for every image and child that follows.
+//!
 //! # What is not here
 //!
 //! No HTTP, no TLS, no network: the socket is a Unix socket, and who may use it is decided by the

@@ -52,6 +52,7 @@ fn sound_set_up_is_ok_and_says_what_was_found() {
         "CPUs",
         "memory",
         "socket",
+        "sandbox",
         "ONNX Runtime",
         "bundle",
         "cache",
@@ -270,6 +271,23 @@ fn more_threads_than_processors_are_worth_a_note() {
     let (code, text) = doctor(&["--threads", "256"], |_| {});
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("note   CPUs"), "{text}");
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn kernel_without_a_sandbox_is_a_note_and_wrong_only_when_it_is_required() {
+    let old = |command: &mut Command| {
+        command.env("DERMALD_REHEARSE", "old-kernel");
+    };
+    let (code, text) = doctor(&[], old);
+    assert!(text.contains("note   sandbox"), "{text}");
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = doctor(&["--sandbox", "required"], old);
+    assert!(text.contains("WRONG  sandbox"), "{text}");
+    assert_eq!(code, 1, "{text}");
+    let (code, text) = doctor(&["--sandbox", "off"], old);
+    assert!(text.contains("note   sandbox        off"), "{text}");
+    assert_eq!(code, 0, "{text}");
 }
 
 #[test]

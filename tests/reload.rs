@@ -223,6 +223,13 @@ fn binary_that_was_replaced_takes_over_and_a_broken_one_does_not() {
 
 #[test]
 fn state_of_another_version_keeps_the_listener_and_sends_clients_away() {
+    // The last one without a sandbox, and one that is not written yet.
+    for version in [2, u32::MAX] {
+        state_of(version);
+    }
+}
+
+fn state_of(version: u32) {
     let folder = tempfile::Builder::new()
         .prefix("dermald-test-")
         .tempdir_in("/dev/shm")
@@ -240,7 +247,7 @@ fn state_of_another_version_keeps_the_listener_and_sends_clients_away() {
         identity: (0, 0),
         connections: vec![(accepted[0].as_fd(), true), (accepted[1].as_fd(), false)],
     };
-    let memfd = handover::pack(&descriptors, u32::MAX, &"from the future").expect("packed");
+    let memfd = handover::pack(&descriptors, version, &"from another time").expect("packed");
     for fd in [
         memfd.as_fd(),
         listener.as_fd(),
@@ -274,6 +281,11 @@ fn state_of_another_version_keeps_the_listener_and_sends_clients_away() {
     );
     daemon.connect().predict(predict(1, png([1, 2, 3])));
     assert!(daemon.log().contains("version"), "{}", daemon.log());
+    let sandbox = &daemon.status()["sandbox"];
+    assert_eq!(
+        sandbox["seccomp"], true,
+        "nothing said that there is one: {sandbox}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use nix::sys::signal::Signal;
 
 use super::{file, flags, print};
-use crate::daemon::{Setup, inference_settings};
+use crate::daemon::{Enclosure, Setup, inference_settings};
 use crate::inference::preparation;
 use crate::inference::runtime::Runtime;
 use crate::lifecycle::parent;
@@ -25,6 +25,13 @@ pub(super) fn command() -> Command {
                 .value_parser(value_parser!(u32))
                 .help("End with the process PID"),
         )
+        .arg(
+            Arg::new("within")
+                .long("within")
+                .value_name("JSON")
+                .hide(true)
+                .help("The sandbox that this runs in"),
+        )
 }
 
 pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
@@ -33,6 +40,12 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
     }
     let loaded =
         crate::config::load(file(arguments), flags(arguments)).map_err(|e| e.to_string())?;
+    let within = arguments.get_one::<String>("within");
+    if let Some(enclosure) = within.and_then(|text| Enclosure::read(text)) {
+        enclosure
+            .reaches(&loaded)
+            .map_err(|error| error.to_string())?;
+    }
     let setup = Setup::new(loaded).map_err(|error| error.to_string())?;
     let settings = inference_settings(&setup.loaded.config, setup.bundle);
     let runtime = Runtime::start(settings.library.as_deref()).map_err(|error| error.to_string())?;

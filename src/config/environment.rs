@@ -63,6 +63,20 @@ fn of_the_unit() -> Option<PathBuf> {
     first.is_absolute().then_some(first)
 }
 
+/// The user's own folder.
+#[must_use]
+pub fn home() -> Option<PathBuf> {
+    text("HOME").map(PathBuf::from)
+}
+
+/// Where the loader looks for libraries before anywhere else.
+#[must_use]
+pub fn library_folders() -> Vec<PathBuf> {
+    std::env::var_os("LD_LIBRARY_PATH")
+        .map(|list| std::env::split_paths(&list).collect())
+        .unwrap_or_default()
+}
+
 /// Forbids ONNX Runtime to report to its makers. From 1.29 on its Linux builds do so unless this
 /// variable is set before they are loaded: they keep a database in the user's cache, note in it the
 /// path of our binary, a number for the machine and what is known of the model, and send it off. What
@@ -79,10 +93,20 @@ pub fn forbid_telemetry() {
 }
 
 /// Whether a test wants us to rehearse `fault`: `leak` keeps a MiB of each request, `exec` has a renewal
-/// fail, `crash` the start, `stop` has that stand still until CONT. Only in debug builds.
+/// fail, `crash` the start, `stop` has that stand still until CONT, `old-kernel` has no sandbox. Only in
+/// debug builds.
 #[must_use]
 pub fn rehearses(fault: &str) -> bool {
     cfg!(debug_assertions) && text(REHEARSAL_VARIABLE).is_some_and(|wanted| wanted == fault)
+}
+
+/// The file and the port of this host that a test has us try to reach from within the sandbox, as
+/// `escape=PORT,FILE`. Only in debug builds.
+#[must_use]
+pub fn rehearsed_escape() -> Option<(PathBuf, u16)> {
+    let wanted = text(REHEARSAL_VARIABLE).filter(|_| cfg!(debug_assertions))?;
+    let (port, file) = wanted.strip_prefix("escape=")?.split_once(',')?;
+    Some((file.into(), port.parse().ok()?))
 }
 
 /// SHA-256 of each picture at which the process crashed too often.

@@ -5,8 +5,8 @@ use bytesize::ByteSize;
 use super::Config;
 use super::values::{
     absolute, existing, list, log_format, long_time, memory_limit, memory_measure, on_hang, path,
-    rate, show_memory_limit, show_size, show_time, show_unless_off, size, socket, time, unless_off,
-    wait_policy, whole, yes_no,
+    rate, sandbox, show_memory_limit, show_size, show_time, show_unless_off, size, socket, time,
+    unless_off, wait_policy, whole, yes_no,
 };
 
 /// One setting.
@@ -498,6 +498,21 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         |c| c.log_level.to_string().to_lowercase()
+    ),
+    key!(
+        "sandbox",
+        "DERMALD_SANDBOX",
+        None,
+        "POLICY",
+        "auto, off or required",
+        "Whether the daemon gives up what it does not need (other files, the network, other processes) \
+         once it listens: as far as the kernel can (auto), not at all (off), or else it does not start \
+         (required)",
+        |c, v| {
+            c.sandbox = sandbox(v)?;
+            Some(())
+        },
+        |c| format!("{:?}", c.sandbox).to_lowercase()
     ),
 ];
 

@@ -38,9 +38,10 @@ impl Provider for Given {
 ///
 /// The first [`ConfigError`].
 pub fn load(file: Option<&Path>, flags: Vec<Given>) -> Result<Loaded, ConfigError> {
-    let loaded = resolve(&layers(file, flags)?, |_| true)?;
+    let (layers, file) = layers(file, flags)?;
+    let loaded = resolve(&layers, |_| true)?;
     check(&loaded.config)?;
-    Ok(loaded)
+    Ok(Loaded { file, ..loaded })
 }
 
 /// The socket alone, for commands that only talk to a daemon: what else may be wrong is no business
@@ -50,7 +51,8 @@ pub fn load(file: Option<&Path>, flags: Vec<Given>) -> Result<Loaded, ConfigErro
 ///
 /// [`ConfigError`] for a file that cannot be read or a path that is none.
 pub fn load_socket(file: Option<&Path>, flags: Vec<Given>) -> Result<PathBuf, ConfigError> {
-    let loaded = resolve(&layers(file, flags)?, |row| row.name == "socket")?;
+    let (layers, _) = layers(file, flags)?;
+    let loaded = resolve(&layers, |row| row.name == "socket")?;
     Ok(loaded.config.socket)
 }
 
@@ -91,20 +93,29 @@ pub fn restore(values: &[(String, String, String)]) -> Result<Loaded, ConfigErro
         }
     });
     let origins = origins.collect::<Result<_, _>>()?;
-    Ok(Loaded { config, origins })
+    Ok(Loaded {
+        config,
+        origins,
+        file: None,
+    })
 }
 
-fn layers(file: Option<&Path>, flags: Vec<Given>) -> Result<Figment, ConfigError> {
+/// All layers, and the file among them.
+fn layers(
+    file: Option<&Path>,
+    flags: Vec<Given>,
+) -> Result<(Figment, Option<PathBuf>), ConfigError> {
     let mut figment = Figment::new();
     let named = file.map(Path::to_owned).or_else(environment::config_file);
     let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
-    if let Some(path) = named.or_else(default) {
-        figment = figment.merge(read_file(&path)?);
+    let file = named.or_else(default);
+    if let Some(path) = &file {
+        figment = figment.merge(read_file(path)?);
     }
     for given in environment::settings().into_iter().chain(flags) {
         figment = figment.merge(given);
     }
-    Ok(figment)
+    Ok((figment, file))
 }
 
 fn read_file(path: &Path) -> Result<impl Provider + use<>, ConfigError> {
@@ -168,7 +179,11 @@ fn resolve(figment: &Figment, wanted: fn(&Key) -> bool) -> Result<Loaded, Config
         }
         origins.push(origin);
     }
-    Ok(Loaded { config, origins })
+    Ok(Loaded {
+        config,
+        origins,
+        file: None,
+    })
 }
 
 /// The text of a value as it would stand in a variable: lists with commas. Tables have none.

@@ -63,6 +63,7 @@ pub struct Config {
     pub allow_groups: Vec<String>,
     pub log_format: LogFormat,
     pub log_level: tracing::Level,
+    pub sandbox: SandboxPolicy,
 }
 
 /// Whether threads that wait for work spin, as OpenMP's `OMP_WAIT_POLICY`.
@@ -114,6 +115,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether the daemon gives up what it does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxPolicy {
+    /// As far as the kernel can.
+    Auto,
+    /// Nothing is given up.
+    Off,
+    /// The start stops where the kernel cannot.
+    Required,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -152,6 +164,7 @@ impl Default for Config {
             allow_groups: Vec::new(),
             log_format: LogFormat::Auto,
             log_level: tracing::Level::INFO,
+            sandbox: SandboxPolicy::Auto,
         }
     }
 }
@@ -196,6 +209,8 @@ pub struct Loaded {
     pub config: Config,
     /// For each row of [`KEYS`]: `default`, or the file, variable or flag.
     pub origins: Vec<String>,
+    /// The file that was read, when it was read here.
+    pub file: Option<PathBuf>,
 }
 
 impl Loaded {

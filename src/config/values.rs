@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{LogFormat, MemoryLimit, MemoryMeasure, OnHang, WaitPolicy};
+use super::{LogFormat, MemoryLimit, MemoryMeasure, OnHang, SandboxPolicy, WaitPolicy};
 
 /// `sun_path` holds 108 bytes with its terminator; the rest is for the name that the socket has
 /// while it is made.
@@ -157,6 +157,15 @@ pub(super) fn log_format(value: &str) -> Option<LogFormat> {
     match value.to_lowercase().as_str() {
         "auto" => Some(LogFormat::Auto),
         "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+pub(super) fn sandbox(value: &str) -> Option<SandboxPolicy> {
+    match value.to_lowercase().as_str() {
+        "auto" => Some(SandboxPolicy::Auto),
+        OFF => Some(SandboxPolicy::Off),
+        "required" => Some(SandboxPolicy::Required),
         _ => None,
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! - [`settings`]: what each room is told of the configuration.
 //! - [`renewal`]: one image of the process follows another.
+//! - [`enclosure`]: which places the sandbox leaves it.
 
+mod enclosure;
 mod renewal;
 mod settings;
 
@@ -26,6 +28,7 @@ use crate::model::{Bundle, BundleError};
 use crate::server::peer::{Access, UnknownName};
 use crate::server::socket::{Socket, SocketError};
 use crate::server::{Arrival, End, Server};
+pub use enclosure::{Enclosure, offered};
 use renewal::Origin;
 pub use renewal::{Predecessor, Successor};
 use settings::server_settings;
@@ -85,6 +88,26 @@ pub enum StartError {
     /// The socket cannot be ours.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// A sandbox is required and cannot be had.
+    #[error(
+        "sandbox is \"required\", and there is none here: {0}; set it to \"auto\" to start without"
+    )]
+    NoSandbox(String),
+    /// A reload asks for a place that was given up.
+    #[error(
+        "{what}: {} lies outside of the sandbox that the daemon entered when it was started, and nobody \
+         leaves a sandbox: restart needed",
+        path.display()
+    )]
+    Outside {
+        /// The setting.
+        what: &'static str,
+        /// The place.
+        path: PathBuf,
+    },
+    /// A reload asks to leave the sandbox.
+    #[error("sandbox is \"off\" now, and nobody leaves a sandbox: restart needed")]
+    SandboxStays,
     /// There is nothing to go on with.
     #[error(transparent)]
     Handover(#[from] HandoverError),
@@ -110,6 +133,7 @@ impl Setup {
     ///
     /// [`StartError`].
     pub fn new(loaded: Loaded) -> Result<Self, StartError> {
+        enclosure::possible(&loaded.config)?;
         let bundle = open_bundle(&loaded)?;
         Self::with(loaded, bundle)
     }
@@ -146,7 +170,7 @@ pub fn serve(setup: Setup, given: Option<UnixListener>) -> Result<(), StartError
         Some(listener) => Socket::given(path, listener),
         None => Socket::listen(path, setup.access.has_guests()),
     };
-    run(&setup, start, &Origin::first(), None)
+    run(&setup, start, Origin::first(), None)
 }
 
 /// Goes on as the image before did.
@@ -162,13 +186,13 @@ pub fn go_on(successor: Successor) -> Result<(), StartError> {
         arrival,
         remarks: _,
     } = successor;
-    run(&setup, || socket.adopt(&setup), &origin, arrival)
+    run(&setup, || socket.adopt(&setup), origin, arrival)
 }
 
 fn run(
     setup: &Setup,
     socket: impl FnOnce() -> Result<Socket, SocketError>,
-    origin: &Origin,
+    mut origin: Origin,
     arrival: Option<Arrival>,
 ) -> Result<(), StartError> {
     let config = setup.config();
@@ -179,6 +203,10 @@ fn run(
         .build()?;
     runtime.block_on(async {
         let socket = socket()?;
+        // What is to hold everywhere must come before the first thread.
+        let sandbox = enclosure::enter(setup, &origin, &socket);
+        origin.sandbox = Some(sandbox.clone());
+        enclosure::rehearse_escape()?;
         let mut signals = signals::watch()?;
         let bundle = Arc::clone(&setup.bundle);
         let inference = Inference::start(inference_settings(config, Arc::clone(&bundle)))?;
@@ -200,16 +228,16 @@ fn run(
             tokio::spawn(heartbeat(every, config.hang_limit, inference.pulse()));
         }
         let name = bundle.manifest.name.clone();
-        let settings = server_settings(config);
+        let settings = server_settings(config, sandbox);
         let access = setup.access.clone();
-        let check = renewal::check(origin);
+        let check = renewal::check(&origin, socket.path());
         let mut server = Server::new(socket, settings, access, bundle, inference, check);
         if let Some(arrival) = arrival {
             server.take_over(arrival);
         }
         supervised::tell_ready(&format!("serving {name}"));
         while let End::Renew(departure) = server.run(&mut signals).await {
-            let back = renewal::leave(&server, setup, origin, *departure, &signals);
+            let back = renewal::leave(&server, setup, &origin, *departure, &signals);
             server.take_over(back);
         }
         supervised::tell_stopping();

@@ -25,8 +25,12 @@
 //! 8. *It goes on*: signals come through once their handlers stand, requests are queued again in their
 //!    order, and the model is loaded if it was (but not after idleness), while health says `renewing`.
 //!
+//! The sandbox stays in force over all of it; what it is passes before everything else, so that no image
+//! enters a second one.
+//!
 //! `NOTIFY_SOCKET` and the rest of the environment pass as they are, arguments too.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,10 +38,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bincode::{Decode, Encode};
 
+use super::enclosure::Enclosure;
 use super::{Setup, StartError};
 use crate::config::{self, Loaded, environment};
 use crate::lifecycle::handover::{self, Descriptors, HandoverError, Taken};
 use crate::lifecycle::renewal::Reason;
+use crate::lifecycle::sandbox::Sandbox;
 use crate::lifecycle::signals::{self, Signals};
 use crate::lifecycle::{binary, child::Child};
 use crate::model::Bundle;
@@ -45,14 +51,21 @@ use crate::model::bundle::Stamps;
 use crate::server::socket::{Socket, SocketError};
 use crate::server::{self, Arrival, Carried, Check, Departure, Server};
 
-/// Changes whenever [`Handed`], or anything in it, does.
+/// Changes whenever [`Handed`], or anything in it, does. Before it, in every version from
+/// [`WITH_SANDBOX`] on, stands the [`Sandbox`] as JSON: an image that cannot read the rest still knows
+/// what it is in.
 const VERSION: u32 = 3;
+
+/// The first version whose images may be in a sandbox.
+const WITH_SANDBOX: u32 = 3;
 
 /// Where the process came from.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     /// Our binary on disk.
-    binary: PathBuf,
+    pub(super) binary: PathBuf,
+    /// What an image before has entered, or found that it cannot; `None` when none has tried.
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl Origin {
@@ -60,6 +73,7 @@ impl Origin {
     pub(super) fn first() -> Self {
         Origin {
             binary: binary::on_disk(),
+            sandbox: None,
         }
     }
 }
@@ -86,6 +100,7 @@ struct Handed {
 /// What the image before left.
 pub struct Predecessor {
     taken: Taken,
+    sandbox: Option<Sandbox>,
     handed: Result<Handed, String>,
 }
 
@@ -110,18 +125,39 @@ pub(super) struct Inherited {
     read_anew: bool,
 }
 
+/// The flag by which `dermald check` learns of the sandbox that it runs in.
+const WITHIN: &str = "--within";
+
+/// Ends a message of the system when somebody keeps us from a file: its mode, or the sandbox.
+const DENIED: &str = "(os error 13)";
+
 /// Tries what a reload would bring, in a process that the binary on disk makes.
-pub(super) fn check(origin: &Origin) -> Check {
+pub(super) fn check(origin: &Origin, listening: &Path) -> Check {
     let binary = origin.binary.clone();
+    let sandbox = origin.sandbox.clone().filter(Sandbox::is_in_force);
+    let enclosure = sandbox.map(|sandbox| Enclosure {
+        sandbox,
+        socket: listening.to_owned(),
+    });
     Arc::new(move |go_on: &AtomicBool| {
         let mut arguments = handover::own_arguments();
         // Our own name and `serve`.
         arguments.drain(..2.min(arguments.len()));
+        if let Some(enclosure) = &enclosure {
+            arguments.splice(..0, [OsString::from(WITHIN), enclosure.written().into()]);
+        }
         let binary = binary::for_the_next_image(&binary);
         let child = Child::start(&binary, "check", arguments)
             .map_err(|error| format!("{}: {error}", binary.display()))?;
         match child.finish(|| go_on.load(Ordering::Relaxed)) {
             Ok(Some(ended)) if ended.status.success() => Ok(ended.printed.trim().to_owned()),
+            Ok(Some(ended)) if enclosure.is_some() && ended.complaint.contains(DENIED) => {
+                Err(format!(
+                    "{}; when its folder was replaced since the daemon was started, it lies outside of the \
+                 sandbox: restart needed",
+                    ended.complaint
+                ))
+            }
             Ok(Some(ended)) => Err(ended.complaint),
             Ok(None) => Err("it was given up".into()),
             Err(error) => Err(error.to_string()),
@@ -158,7 +194,7 @@ pub(super) fn leave(
         checked: setup.bundle.checked.clone(),
         server: carried,
     };
-    let failed = depart(server, &mut handed, &connections, signals);
+    let failed = depart(server, &mut handed, origin, &connections, signals);
     Arrival {
         carried: handed.server,
         connections: connections.into_iter().map(|(fd, _)| fd).collect(),
@@ -172,6 +208,7 @@ pub(super) fn leave(
 fn depart(
     server: &Server,
     handed: &mut Handed,
+    origin: &Origin,
     connections: &[(OwnedFd, bool)],
     signals: &Signals,
 ) -> String {
@@ -193,7 +230,8 @@ fn depart(
                 .map(|(fd, between)| (fd.as_fd(), *between))
                 .collect(),
         };
-        let packed = handover::pack(&descriptors, VERSION, handed)?;
+        let sandbox = origin.sandbox.as_ref().map(Sandbox::written);
+        let packed = handover::pack(&descriptors, VERSION, &(sandbox, &*handed))?;
         let binary = binary::for_the_next_image(&handed.binary);
         handover::exec(&binary, &descriptors, &packed)
     });
@@ -212,6 +250,9 @@ impl Predecessor {
     /// [`HandoverError`], when there is nothing.
     pub fn take(fd: RawFd) -> Result<Self, HandoverError> {
         let mut taken = handover::take(fd)?;
+        let known = taken.version >= WITH_SANDBOX;
+        let text = known.then(|| taken.body::<Option<String>>().ok()).flatten();
+        let sandbox = text.flatten().and_then(|text| Sandbox::read(&text));
         let handed = if taken.version == VERSION {
             taken.body()
         } else {
@@ -220,7 +261,11 @@ impl Predecessor {
                 "it has version {theirs}, this dermald knows {VERSION}"
             ))
         };
-        Ok(Predecessor { taken, handed })
+        Ok(Predecessor {
+            taken,
+            sandbox,
+            handed,
+        })
     }
 
     /// Decides what to go on with. `configuration` reads it anew.
@@ -232,7 +277,11 @@ impl Predecessor {
         self,
         configuration: impl FnOnce() -> Result<Loaded, StartError>,
     ) -> Result<Successor, StartError> {
-        let Predecessor { taken, handed } = self;
+        let Predecessor {
+            taken,
+            sandbox,
+            handed,
+        } = self;
         let descriptors = taken.descriptors;
         let inherited = |path| Inherited {
             path,
@@ -245,7 +294,7 @@ impl Predecessor {
             Ok(handed) => {
                 let socket = inherited(Some(handed.socket.clone()));
                 let connections = descriptors.connections.into_iter().map(|(fd, _)| fd);
-                handed.succeed(configuration, socket, connections.collect())
+                handed.succeed(configuration, socket, sandbox, connections.collect())
             }
             Err(reason) => {
                 server::dismiss(descriptors.connections);
@@ -259,7 +308,10 @@ impl Predecessor {
                         read_anew: true,
                         ..inherited(None)
                     },
-                    origin: Origin::first(),
+                    origin: Origin {
+                        sandbox,
+                        ..Origin::first()
+                    },
                     arrival: None,
                 })
             }
@@ -272,10 +324,16 @@ impl Handed {
         mut self,
         configuration: impl FnOnce() -> Result<Loaded, StartError>,
         mut socket: Inherited,
+        sandbox: Option<Sandbox>,
         connections: Vec<OwnedFd>,
     ) -> Result<Successor, StartError> {
         let mut remarks = Vec::new();
-        let anew = (self.reason == Reason::Reload).then(|| configuration().and_then(Setup::new));
+        let anew = (self.reason == Reason::Reload).then(|| {
+            let loaded = configuration()?;
+            let (sandbox, socket) = (sandbox.clone().unwrap_or_default(), self.socket.clone());
+            Enclosure { sandbox, socket }.reaches(&loaded)?;
+            Setup::new(loaded)
+        });
         let setup = match anew {
             Some(Ok(setup)) if Some(&setup.bundle.digest) == self.checked_model.as_ref() => {
                 self.server.reloaded();
@@ -302,12 +360,15 @@ impl Handed {
                 )?
             }
         };
+        // Where there was no sandbox, a reload may want one.
+        let read_anew = socket.read_anew;
         Ok(Successor {
             setup,
             remarks,
             socket,
             origin: Origin {
                 binary: self.binary,
+                sandbox: sandbox.filter(|sandbox| sandbox.is_in_force() || !read_anew),
             },
             arrival: Some(Arrival {
                 carried: self.server,

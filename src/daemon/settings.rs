@@ -6,6 +6,7 @@ use crate::config::{self, Config, LogFormat, MemoryLimit, MemoryMeasure, WaitPol
 use crate::image::PictureLimits;
 use crate::inference::{self, QueueLimits};
 use crate::lifecycle::renewal::{Limits as RenewalLimits, Measure};
+use crate::lifecycle::sandbox::Sandbox;
 use crate::lifecycle::{cgroup, supervised};
 use crate::model::Bundle;
 use crate::model::prepared::Cache;
@@ -71,7 +72,7 @@ fn memory_limit(config: &Config) -> Option<u64> {
     }
 }
 
-pub(super) fn server_settings(config: &Config) -> server::Settings {
+pub(super) fn server_settings(config: &Config, sandbox: Sandbox) -> server::Settings {
     server::Settings {
         limits: Limits {
             frame_bytes: u32::try_from(config.frame_bytes.as_u64()).unwrap_or(u32::MAX),
@@ -96,6 +97,7 @@ pub(super) fn server_settings(config: &Config) -> server::Settings {
             config::OnHang::Exit => server::OnHang::Exit,
             config::OnHang::Wait => server::OnHang::Wait,
         },
+        sandbox,
     }
 }
 

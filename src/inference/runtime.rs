@@ -86,6 +86,23 @@ pub enum RuntimeError {
     },
 }
 
+/// Everything that [`find`] and the loader of what it finds look at: the library that was named, with
+/// the packages that it lies among, and the places where one is looked for.
+#[must_use]
+pub fn places(named: Option<&Path>) -> Vec<PathBuf> {
+    let (beside, libraries) = near_the_binary();
+    let mut places = vec![beside, libraries];
+    let real = named.and_then(|named| named.canonicalize().ok());
+    for library in named.map(Path::to_owned).into_iter().chain(real) {
+        let is_packages =
+            |folder: &&Path| folder.ends_with("site-packages") || folder.ends_with("dist-packages");
+        let packages = library.ancestors().find(is_packages);
+        places.extend(packages.or(library.parent()).map(Path::to_owned));
+        places.push(library);
+    }
+    places
+}
+
 /// Finds the library: the one that was named (`named`), one beside the binary, one in `../lib/dermald`
 /// where `make install` puts it, or the one in the virtual environment that the binary lives in.
 ///
@@ -100,20 +117,24 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, RuntimeError> {
             Err(RuntimeError::Missing(vec![library.display().to_string()]))
         };
     }
-    let binary = std::env::current_exe().unwrap_or_default();
-    find_near(binary.parent().unwrap_or(Path::new("/")))
+    let (beside, libraries) = near_the_binary();
+    find_in(&beside, &libraries)
 }
 
-/// Finds the library near the folder that the binary lies in.
-fn find_near(beside: &Path) -> Result<PathBuf, RuntimeError> {
-    let libraries = beside
-        .parent()
-        .map(|root| root.join("lib"))
-        .unwrap_or_default();
+/// The folder that the binary lies in, and `lib` next to that.
+fn near_the_binary() -> (PathBuf, PathBuf) {
+    let binary = std::env::current_exe().unwrap_or_default();
+    let beside = binary.parent().unwrap_or(Path::new("/"));
+    let libraries = beside.parent().map(|root| root.join("lib"));
+    (beside.to_owned(), libraries.unwrap_or_default())
+}
+
+/// Finds the library in the folder that the binary lies in, or in the `lib` next to it.
+fn find_in(beside: &Path, libraries: &Path) -> Result<PathBuf, RuntimeError> {
     let installed = libraries.join("dermald");
     library_in(beside)
         .or_else(|| library_in(&installed))
-        .or_else(|| library_in_packages(&libraries))
+        .or_else(|| library_in_packages(libraries))
         .ok_or_else(|| {
             let python = libraries.join("python3*/site-packages/onnxruntime/capi");
             RuntimeError::Missing(vec![
@@ -218,10 +239,12 @@ mod tests {
         let prefix = tempfile::tempdir().expect("a temporary folder");
         let (binaries, ours) = (prefix.path().join("bin"), prefix.path().join("lib/dermald"));
         std::fs::create_dir_all(&ours).expect("made");
-        let missing = find_near(&binaries).expect_err("none yet").to_string();
+        let missing = find_in(&binaries, &prefix.path().join("lib"))
+            .expect_err("none yet")
+            .to_string();
         assert!(missing.contains(&*ours.display().to_string()), "{missing}");
         std::fs::write(ours.join("libonnxruntime.so"), b"").expect("written");
-        let found = find_near(&binaries).expect("it is there");
+        let found = find_in(&binaries, &prefix.path().join("lib")).expect("it is there");
         assert_eq!(found, ours.join("libonnxruntime.so"));
     }
 

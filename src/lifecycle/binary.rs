@@ -89,6 +89,22 @@ fn version(path: &Path) -> io::Result<String> {
     }
 }
 
+/// Where everything lies that was loaded to run us: the loader, the C library, and what `LD_PRELOAD`
+/// names.
+#[must_use]
+pub fn loaded_from() -> Vec<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let files = maps
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let mut folders: Vec<PathBuf> = files
+        .filter_map(|file| Some(Path::new(file).parent()?.to_owned()))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
 fn is_running(path: &Path) -> bool {
     let file = |found: Metadata| (found.dev(), found.ino());
     let found = std::fs::metadata(path).map(file);

@@ -15,7 +15,7 @@
 //! - [`history`]: memory and renewals over time.
 //! - [`child`]: a process that works for us; [`parent`]: being one; [`supervised`]: what we tell whoever
 //!   keeps us running.
-//! - [`trust`]: whose files we rely on.
+//! - [`trust`]: whose files we rely on; [`sandbox`]: giving up what we do not need.
 
 pub mod allocator;
 pub mod binary;
@@ -28,6 +28,7 @@ pub mod limits;
 pub mod memory;
 pub mod parent;
 pub mod renewal;
+pub mod sandbox;
 pub mod signals;
 pub mod supervised;
 pub mod trust;

@@ -47,6 +47,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use crate::inference::Inference;
 use crate::lifecycle::history::History;
 use crate::lifecycle::renewal::{Limits, Reason};
+use crate::lifecycle::sandbox::Sandbox;
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::model::Bundle;
 use crate::wire::{self, Code, Reply, message};
@@ -91,6 +92,8 @@ pub struct Settings {
     pub hang_limit: Option<Duration>,
     /// What is done then.
     pub on_hang: OnHang,
+    /// What the process has given up.
+    pub sandbox: Sandbox,
 }
 
 /// How far the end has come.

@@ -114,6 +114,7 @@ pub(super) fn status(context: &Context) -> String {
         "runs": ledger.runs(),
         "coalesced": ledger.coalesced,
         "panics": { "picture": panics.picture, "model": panics.model },
+        "sandbox": context.settings.sandbox,
     })
     .to_string()
 }

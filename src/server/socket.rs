@@ -193,6 +193,12 @@ impl Socket {
         &self.path
     }
 
+    /// The folder that must be written to for it; `None` when somebody else opened it.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.path.parent().filter(|_| self.identity != NO_FILE)
+    }
+
     /// What another image needs to [`adopt`](Self::adopt) it: listener, lock, device and inode.
     #[must_use]
     pub fn parts(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, (u64, u64)) {

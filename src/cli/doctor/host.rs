@@ -1,4 +1,4 @@
-//! CPUs, memory, and the place of the socket.
+//! CPUs, memory, the place of the socket, and what the kernel offers.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use nix::unistd::{AccessFlags, eaccess};
 
 use super::Findings;
 use crate::cli::init::{LITTLE_MEMORY, SHARE};
-use crate::config::Config;
+use crate::config::{Config, SandboxPolicy};
+use crate::daemon;
 use crate::lifecycle::cgroup;
 use crate::server::place;
 
@@ -68,6 +69,28 @@ pub(in crate::cli) fn socket(findings: &mut Findings, path: &Path) {
             }
         }
         Err(why) => findings.wrong(topic, &why),
+    }
+}
+
+/// What the kernel would hold the daemon to.
+pub(super) fn sandbox(findings: &mut Findings, config: &Config) {
+    let topic = "sandbox";
+    if config.sandbox == SandboxPolicy::Off {
+        return findings.note(topic, "off: the daemon keeps all that its user may do");
+    }
+    let offered = daemon::offered();
+    let missing = offered.missing.as_deref().unwrap_or_default();
+    match offered.landlock {
+        Some(version) if missing.is_empty() => {
+            let version = format!("Landlock {version}, seccomp");
+            findings.ok(topic, &version);
+        }
+        Some(version) => findings.note(topic, &format!("Landlock {version}; {missing}")),
+        None if config.sandbox == SandboxPolicy::Required => findings.wrong(
+            topic,
+            &format!("{missing}; set sandbox to auto to start without"),
+        ),
+        None => findings.note(topic, &format!("files are not protected: {missing}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `dermald doctor`: what is there, what is wrong with it, and what to do.
 //!
-//! - [`host`]: CPUs, memory, the socket's place.
+//! - [`host`]: CPUs, memory, the socket's place, the sandbox.
 //! - [`model`]: bundle, ONNX Runtime, cache, model.
 //! - [`start`]: the command of `dermald run`.
 //! - [`findings`]: a verdict for each.
@@ -16,6 +16,7 @@ use clap::{ArgMatches, Command};
 
 use super::load;
 use super::run::{command_words, rest, stop_timeout, stop_timeout_flag};
+use crate::config::SandboxPolicy;
 pub(super) use findings::Findings;
 
 pub(super) fn command() -> Command {
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &ArgMatches) -> ExitCode {
 fn look(findings: &mut Findings, arguments: &ArgMatches) {
     let words = command_words(arguments);
     start::command(findings, &words, stop_timeout(arguments));
-    let loaded = match load(arguments) {
+    let mut loaded = match load(arguments) {
         Ok(loaded) => loaded,
         Err(error) => return findings.wrong("configuration", &error),
     };
@@ -61,6 +62,9 @@ fn look(findings: &mut Findings, arguments: &ArgMatches) {
     );
     host::machine(findings, &loaded.config);
     host::socket(findings, &loaded.config.socket);
+    host::sandbox(findings, &loaded.config);
+    // Told once is enough: the bundle is not at fault.
+    loaded.config.sandbox = SandboxPolicy::Auto;
     model::bundle(findings, loaded);
     model::try_in_a_process(findings, arguments);
 }

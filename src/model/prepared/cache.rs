@@ -100,6 +100,19 @@ impl Cache {
         Ok(whole.then(|| folder.join(GRAPH)))
     }
 
+    /// Makes the folder when it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError`].
+    pub fn make(&self) -> Result<(), CacheError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.folder)
+            .map_err(system(&self.folder))
+    }
+
     /// A new folder for [`publish`](Self::publish), inside the cache. Waits for whoever else prepares
     /// in this cache; what they made may be what is wanted, so [look](Self::find) again.
     ///
@@ -107,11 +120,7 @@ impl Cache {
     ///
     /// [`CacheError`].
     pub fn draft(&self) -> Result<Draft, CacheError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&self.folder)
-            .map_err(system(&self.folder))?;
+        self.make()?;
         check_folder(&self.folder)?;
         let lock = self.lock(FlockArg::LockExclusive)?;
         self.sweep();
