@@ -68,7 +68,7 @@ proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures 
 	$(MAKE) release newer
 	$(MAKE) shots
 	$(MAKE) units
-	$(MAKE) bench soak
+	$(MAKE) bench soak JUDGE=--judge
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) box; else echo "NOT MEASURED: the box, which needs root"; fi
 
 # As root, after `cargo build --release`. The units name what is installed, so PREFIX is written into
@@ -159,7 +159,7 @@ bench: $(VENV)/.made $(REFERENCE)/.made ## Measure; prints figures, judges nothi
 	$(BIN)/python tests/bench/probes.py --daemon target/release/dermald
 	$(BIN)/python python-client/tests/first_site_show.py --daemon target/release/dermald \
 		--models-python $(MODELS_BIN)/python --keras $(REFERENCE)/dermatology.keras \
-		--bundle $(REFERENCE)/bundle
+		--bundle $(REFERENCE)/bundle $(JUDGE)
 
 # libFuzzer by its own crate and the compiler's flags, which stable has: no cargo-fuzz and no nightly.
 # The flags are those of `cargo fuzz --sanitizer none`; `--cfg fuzzing` makes decoders skip checksums.

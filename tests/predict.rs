@@ -251,3 +251,24 @@ fn command_line_classifies_and_writes_the_overlay() {
     assert_eq!(code, 1);
     assert!(text.contains("/no/such.jpg: No such file"), "{text}");
 }
+
+#[test]
+fn trace_context_goes_into_the_log_and_what_is_none_does_not() {
+    let daemon = Daemon::start("nchw", &["--log-format", "json"]);
+    let mut client = daemon.connect();
+    let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for text in [context, "00-somebody's name-00f067aa0ba902b7-01"] {
+        let mut request = predict(1, png([250, 0, 0]));
+        request.traceparent = Some(Text::from(text));
+        client.predict(request);
+    }
+    let log = daemon.log();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &serde_json::Value| line["message"] == "prediction")
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert_eq!(lines[0]["traceparent"], context, "{log}");
+    assert!(!log.contains("somebody"), "{log}");
+}

@@ -5,7 +5,8 @@
 mod support;
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -455,4 +456,20 @@ fn signals_from_outside_still_come_through() {
         !daemon.socket.exists(),
         "the socket's folder can be written to"
     );
+}
+
+#[test]
+fn supervisor_behind_an_abstract_socket_still_hears() {
+    let name = format!("dermald-sandbox-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let supervisor = UnixDatagram::bind_addr(&address).expect("bound");
+    let daemon = Daemon::start_with(&support::bundle("nchw"), &[], |command| {
+        command.env("NOTIFY_SOCKET", format!("@{name}"));
+    });
+    let mut heard = [0; 512];
+    let length = supervisor.recv(&mut heard).expect("heard");
+    let words = String::from_utf8_lossy(&heard[..length]);
+    assert!(words.contains("READY=1"), "{words}");
+    let scoped = &daemon.status()["sandbox"]["scoped"];
+    assert!(!scoped.to_string().contains("abstract"), "{scoped}");
 }

@@ -49,6 +49,45 @@ fn bad_settings_name_variable_value_and_form() {
 }
 
 #[test]
+fn shared_memory_that_cannot_be_used_is_told_with_the_way_out() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!(
+            "NOT TESTED: /dev/shm that is read-only, full or missing, which needs root"
+        );
+    }
+    let cases = [
+        (
+            "mount -t tmpfs -o ro none /dev/shm",
+            "Read-only file system",
+        ),
+        (
+            "mount -t tmpfs -o nr_inodes=1 none /dev/shm",
+            "No space left",
+        ),
+        ("mount -t tmpfs none /dev", "No such file"),
+    ];
+    for (before, words) in cases {
+        let binary = env!("CARGO_BIN_EXE_dermald");
+        let line = format!(
+            "{before} && exec {binary} serve --bundle {}",
+            bundle("nchw").display()
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &line])
+            .env("DERMALD_CACHE", support::root().join("target/test-cache"))
+            .output()
+            .expect("unshare runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{before}: {text}");
+        assert!(
+            text.contains(words) && text.contains("/dev/shm"),
+            "{before}: {text}"
+        );
+        assert!(text.contains("DERMALD_SOCKET"), "no way out: {text}");
+    }
+}
+
+#[test]
 fn image_size_that_the_bundle_cannot_serve_names_the_way_out() {
     let text = refused(&bundle("nchw"), |command| {
         command.env("IMG_SIZE", "300");

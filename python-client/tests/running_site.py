@@ -122,4 +122,5 @@ def _program(pid: int) -> str:
     except OSError:
         return ""
     name = Path(words[0].decode()).name
-    return "" if words[1:2] == [b"child"] else name
+    # Just forked it looks like its parent.
+    return "" if words[1:2] in ([b"child"], [b"run"]) else name

@@ -93,8 +93,8 @@ pub fn forbid_telemetry() {
 }
 
 /// Whether a test wants us to rehearse `fault`: `leak` keeps a MiB of each request, `exec` has a renewal
-/// fail, `crash` the start, `stop` has that stand still until CONT, `old-kernel` has no sandbox. Only in
-/// debug builds.
+/// fail, `crash` the start, `stop` has that stand still until CONT, `haste` has `run` pause for a tenth
+/// between crashes, `old-kernel` has no sandbox. Only in debug builds.
 #[must_use]
 pub fn rehearses(fault: &str) -> bool {
     cfg!(debug_assertions) && text(REHEARSAL_VARIABLE).is_some_and(|wanted| wanted == fault)

@@ -10,8 +10,8 @@ use super::renewal::Origin;
 use super::{Setup, StartError};
 use crate::config::{Config, Loaded, SandboxPolicy, environment};
 use crate::inference::runtime;
-use crate::lifecycle::binary;
 use crate::lifecycle::sandbox::{self, Places, Sandbox};
+use crate::lifecycle::{binary, supervised};
 use crate::model::prepared::Cache;
 use crate::server::socket::Socket;
 
@@ -205,6 +205,7 @@ fn kept(loaded: &Loaded, binary: &Path, socket: &Socket) -> Places {
         read,
         execute,
         write,
+        abstract_sockets: supervised::tells_an_abstract_socket(),
     }
 }
 

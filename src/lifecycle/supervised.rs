@@ -23,6 +23,8 @@ use sd_notify::NotifyState;
 /// After so many crashes a picture that was in work at each is not tried again.
 pub const CRASHES: u32 = 2;
 
+const NOTIFY: &str = "NOTIFY_SOCKET";
+
 /// Begins the line with the digest of the picture in work; nothing behind it means that none is.
 pub const IN_WORK: &str = "X_DERMALD_IN_WORK=";
 
@@ -96,10 +98,16 @@ fn tell(state: &[NotifyState<'_>], flags: MsgFlags) {
     }
 }
 
+/// Whether whoever supervises us listens at a socket that is no file.
+#[must_use]
+pub fn tells_an_abstract_socket() -> bool {
+    std::env::var_os(NOTIFY).is_some_and(|name| name.as_bytes().starts_with(b"@"))
+}
+
 /// Where whoever supervises us listens, kept open: with no descriptor left it must still be told that we
 /// live.
 fn listener_of_ours() -> Option<UnixDatagram> {
-    let name = std::env::var_os("NOTIFY_SOCKET")?;
+    let name = std::env::var_os(NOTIFY)?;
     connected(&name)
         .inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET cannot be reached"))
         .ok()

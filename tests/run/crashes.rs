@@ -8,7 +8,7 @@ use dermald::wire::Reply;
 
 use super::support::{png, root};
 use super::{
-    answer, child, is_gone, left_nothing, run_beside, run_beside_shell, says, send, start,
+    answer, child, is_gone, left_nothing, listens, run_beside, run_beside_shell, says, send, start,
 };
 
 #[test]
@@ -129,7 +129,10 @@ fn daemon_whose_model_was_spoilt_is_given_up_and_comes_back_when_told() {
     }
     let manifest = folder.path().join("manifest.toml");
     let bundle = folder.path().display().to_string();
-    let mut run = run_beside(&["--bundle", &bundle], &["sleep", "600"]);
+    let mut run = start(&["--bundle", &bundle], &["sleep", "600"], |command| {
+        command.env("DERMALD_REHEARSE", "haste");
+    });
+    listens(&run);
     assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
     let command = child(&run, "sleep");
     let sound = std::fs::read(&manifest).expect("read");
@@ -143,9 +146,7 @@ fn daemon_whose_model_was_spoilt_is_given_up_and_comes_back_when_told() {
     // `sleep` would die of a HUP that went to it as well: whether one does is told elsewhere.
     send(command, "STOP");
     run.signal("HUP");
-    while UnixStream::connect(&run.socket).is_err() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    listens(&run);
     assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
     send(command, "CONT");
     assert_eq!(run.wait().code(), Some(129), "{}", run.log());

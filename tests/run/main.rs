@@ -19,12 +19,17 @@ use support::{Connection, Daemon, PATIENCE, predict, root};
 /// A daemon beside `command`, waited for until it listens.
 fn run_beside(flags: &[&str], command: &[&str]) -> Daemon {
     let daemon = start(flags, command, |_| {});
+    listens(&daemon);
+    daemon
+}
+
+/// Waits until its socket takes connections.
+fn listens(run: &Daemon) {
     let started = Instant::now();
-    while std::os::unix::net::UnixStream::connect(&daemon.socket).is_err() {
-        assert!(started.elapsed() < PATIENCE, "{}", daemon.log());
+    while std::os::unix::net::UnixStream::connect(&run.socket).is_err() {
+        assert!(started.elapsed() < PATIENCE, "{}", run.log());
         std::thread::sleep(Duration::from_millis(5));
     }
-    daemon
 }
 
 fn start(flags: &[&str], words: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
@@ -60,7 +65,9 @@ fn children(pid: u32) -> Vec<(u32, String)> {
     let numbers = listed.unwrap_or_default();
     let named = |pid: &str| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let becomes = line.split(|byte| *byte == 0).nth(1) == Some(b"child");
+        // Just forked it looks like its parent.
+        let word = line.split(|byte| *byte == 0).nth(1);
+        let becomes = [Some(b"child".as_slice()), Some(b"run")].contains(&word);
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         let name = if becomes { "" } else { name.trim() };
         Some((pid.parse().ok()?, name.to_owned()))

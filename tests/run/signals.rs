@@ -1,6 +1,6 @@
 //! What `dermald run` is told goes to the right ones.
 
-use super::{child, run_beside, run_beside_shell, says, send};
+use super::{child, listens, run_beside, run_beside_shell, says, send};
 
 #[test]
 fn hup_reloads_both() {
@@ -35,8 +35,16 @@ fn command_gets_the_signal_to_stop_that_was_sent() {
     }
 }
 
+/// In the sandbox the reload is refused; without one it is taken, but for the socket.
 #[test]
 fn socket_of_another_place_needs_a_new_start() {
+    for (sandbox, words, reloads) in [("auto", "restart needed", 0), ("off", "start that anew", 1)]
+    {
+        name_another_socket(sandbox, words, reloads);
+    }
+}
+
+fn name_another_socket(sandbox: &str, words: &str, reloads: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("dermald.toml");
     std::fs::write(&file, "").expect("written");
@@ -46,19 +54,18 @@ fn socket_of_another_place_needs_a_new_start() {
     let write =
         |name: &str| std::fs::write(&file, format!("socket = \"{}\"\n", place(name).display()));
     write("old").expect("written");
-    let mut run = super::start(&["--config", &flag], &["sleep", "600"], |command| {
+    let flags = ["--config", &flag, "--sandbox", sandbox];
+    let mut run = super::start(&flags, &["sleep", "600"], |command| {
         command.env_remove("DERMALD_SOCKET");
     });
     run.socket = place("old");
-    while std::os::unix::net::UnixStream::connect(&run.socket).is_err() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    listens(&run);
     run.status();
     write("new").expect("written");
     send(child(&run, "dermald"), "HUP");
-    says(&run, "start that anew");
+    says(&run, words);
     run.until("a renewal", |status| {
-        status["renewals"]["counts"]["reload"] == 1
+        status["renewals"]["counts"]["reload"] == reloads
     });
     assert!(!place("new").exists());
 }

@@ -34,6 +34,8 @@ pub struct Places {
     pub execute: Vec<PathBuf>,
     /// Reading and writing: making, replacing and removing files, folders and sockets.
     pub write: Vec<PathBuf>,
+    /// Whether a socket outside that is no file (an abstract one) must be reached.
+    pub abstract_sockets: bool,
 }
 
 /// What is in force. Its JSON is what status tells, and what passes from image to image: fields are only
@@ -125,11 +127,16 @@ pub fn offered() -> Sandbox {
 
 /// Puts Landlock into force and gives the version of its interface.
 fn restrict(places: &Places) -> Result<u32, String> {
+    let scope = if places.abstract_sockets {
+        Scope::Signal.into()
+    } else {
+        Scope::Signal | Scope::AbstractUnixSocket
+    };
     let restricted = || -> Result<RestrictionStatus, RulesetError> {
         Ruleset::default()
             .handle_access(AccessFs::from_all(FILES))?
             .handle_access(AccessNet::from_all(TCP))?
-            .scope(Scope::Signal | Scope::AbstractUnixSocket)?
+            .scope(scope)?
             .create()?
             .add_rules(path_beneath_rules(&places.read, READ))?
             .add_rules(path_beneath_rules(&places.execute, EXECUTE))?
@@ -210,7 +217,12 @@ impl Sandbox {
             self.network = Network::NoTcp;
         }
         if version >= ABI::V6 as u32 {
-            self.scoped = ["signal", "abstract_unix_socket"].map(Into::into).into();
+            let sockets = (!places.abstract_sockets).then_some("abstract_unix_socket");
+            self.scoped = ["signal"]
+                .into_iter()
+                .chain(sockets)
+                .map(Into::into)
+                .collect();
         }
         self.read = there(&places.read);
         self.execute = there(&places.execute);
