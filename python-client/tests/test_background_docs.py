@@ -34,7 +34,7 @@ def test_what_a_row_tells_is_there() -> None:
     (table,) = re.findall(r"\| of a `StoredPrediction` .*?\n\n", PAGE, re.DOTALL)
     names = re.findall(r"`(\w+)(?:\(\))?`", "".join(re.findall(r"^\|([^|]+)\|", table, re.M)))
     assert names[1:] == [
-        "state", "sentence", "ahead", "attempts", "result", "overlay", "code", "as_dict",
+        "state", "sentence", "ahead", "attempts", "result", "answer", "overlay", "code", "as_dict",
     ]  # fmt: skip
     fields = {field.name for field in StoredPrediction._meta.get_fields()}
     assert all(name in fields or hasattr(StoredPrediction, name) for name in names[1:])

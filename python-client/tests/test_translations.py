@@ -7,7 +7,7 @@ from dermald._translation import translated
 
 
 def test_catalogues_are_complete_and_compiled() -> None:
-    assert [source.parts[-3] for source in messages.sources()] == ["vi"]
+    assert [source.parts[-3] for source in messages.sources()] == ["vi", "vi"]
     for source in messages.sources():
         assert list(messages.faults(source)) == []
 

@@ -1,4 +1,5 @@
-"""Compiles the catalogues of `dermald.django`, or checks that they are compiled and complete.
+"""Compiles the catalogues of `dermald.django` and of the example clinic, or checks that they are
+compiled and complete.
 
     python tools/messages.py           # after a change of a .po file
     python tools/messages.py --check
@@ -19,8 +20,12 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "dermald"
-LOCALES = PACKAGE / "django" / "locale"
+ROOT = Path(__file__).resolve().parents[1]
+# Where texts are, and where their catalogues.
+PLACES = (
+    (ROOT / "src" / "dermald", ROOT / "src" / "dermald" / "django" / "locale"),
+    (ROOT / "example" / "clinic", ROOT / "example" / "clinic" / "locale"),
+)
 # What templatize makes of {% translate %} and {% blocktranslate %}.
 _IN_TEMPLATES = re.compile(r"\b(gettext|ngettext|_)\((u?'(?:[^'\\]|\\.)*'|u?\"(?:[^\"\\]|\\.)*\")")
 _KEYWORDS = {"_": None, "gettext": None, "translated_lazily": None}
@@ -38,7 +43,11 @@ def main() -> int:
 
 
 def sources() -> list[Path]:
-    return sorted(LOCALES.glob("*/LC_MESSAGES/django.po"))
+    return [
+        source
+        for _, locales in PLACES
+        for source in sorted(locales.glob("*/LC_MESSAGES/django.po"))
+    ]
 
 
 def catalogue(source: Path) -> Catalog:
@@ -58,7 +67,7 @@ def faults(source: Path) -> Iterator[str]:
     if not binary.exists() or binary.read_bytes() != compiled(source):
         yield f"{binary}: older than {source.name}; run python tools/messages.py"
     known = {first(message.id): message for message in catalogue(source) if message.id}
-    used = set(used_texts())
+    used = set(used_texts(source))
     for text in sorted(used - known.keys()):
         yield f"{source}: no entry for {text!r}"
     for text, message in known.items():
@@ -76,13 +85,14 @@ def first(text: str | tuple[str, ...] | list[str] | None) -> str:
     return text if isinstance(text, str) else (text or [""])[0]
 
 
-def used_texts() -> Iterator[str]:
-    """Every text that the package marks for translation."""
-    for path in sorted(PACKAGE.rglob("*.py")):
+def used_texts(source: Path) -> Iterator[str]:
+    """Every text that is marked for translation where the catalogue belongs."""
+    folder = next(folder for folder, locales in PLACES if locales in source.parents)
+    for path in sorted(folder.rglob("*.py")):
         with path.open("rb") as file:
             for _, text, _, _ in extract("python", file, _KEYWORDS):
                 yield first(text)
-    for path in sorted(PACKAGE.rglob("*.html")):
+    for path in sorted(folder.rglob("*.html")):
         yield from in_template(path.read_text(encoding="utf-8"))
 
 

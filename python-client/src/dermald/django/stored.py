@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from django.core.files.storage import storages
 
 from .._errors import DermaldError, PictureError
+from .._results import Heatmap, Label, Model, Prediction, Timings
 from .conf import DEFAULT_ALIAS
 from .predictions import predict
 
 if TYPE_CHECKING:
     from django.core.files.storage import Storage
 
-    from .._results import Prediction
+    from .._results import Overlay
     from .predictions import Options
 
 # A daemon that stops or renews itself is back within a second, a full queue moves on at the pace of
@@ -62,6 +63,21 @@ def as_kept(answer: Prediction) -> dict[str, object]:
         "notice": answer.notice,
         "explanation": answer.explanation,
     }
+
+
+def from_kept(kept: dict[str, Any], overlay: Overlay | None = None) -> Prediction:
+    """The answer out of what `as_kept` made of it."""
+    heatmap = kept["heatmap"]
+    return Prediction(
+        labels=tuple(Label(**label) for label in kept["labels"]),
+        model=Model(**kept["model"]),
+        explained=kept["explained"],
+        heatmap=heatmap and Heatmap(**{**heatmap, "values": tuple(heatmap["values"])}),
+        overlay=overlay,
+        timings=Timings(0, 0, 0, 0, 0),
+        notice=kept["notice"],
+        explanation=kept["explanation"],
+    )
 
 
 def is_final(error: Exception) -> bool:

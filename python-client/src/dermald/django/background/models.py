@@ -16,9 +16,11 @@ from django.utils import timezone
 from ..._results import Overlay
 from ..._translation import translated
 from ..._visitors import problem_named
+from ..stored import from_kept
 from .explain import explain_of
 
 if TYPE_CHECKING:
+    from ..._results import Prediction
     from ..predictions import Options
 
 
@@ -119,6 +121,12 @@ class StoredPrediction(models.Model):
             return None
         data = bytes(self.overlay_data)
         return Overlay(self.overlay_format, self.overlay_width, self.overlay_height, data)
+
+    @property
+    def answer(self) -> Prediction | None:
+        """What `dermald.django.predict` would have returned, but for how long it took; None while
+        there is none."""
+        return None if self.result is None else from_kept(self.result, self.overlay)
 
     @property
     def options(self) -> Options:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from django.core.files.uploadedfile import UploadedFile
 
 # The daemon reads more than a browser shows.
-_SHOWN_BY_BROWSERS = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
+SHOWN_BY_BROWSERS = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 # Base64 adds a third, and the page is held in memory several times over.
 _SENT_BACK_BYTES = 512 * 1024
 
@@ -31,7 +31,9 @@ def as_json(prediction: Prediction) -> dict[str, object]:
     }
 
 
-def as_page(upload: UploadedFile[bytes], prediction: Prediction) -> dict[str, object]:
+def as_page(prediction: Prediction, photo: str | None) -> dict[str, object]:
+    """What `dermald/result.html` and `dermald/slider.html` show. photo: its URL, where it is to be
+    seen."""
     explained = [label for label in prediction.labels if label.index == prediction.explained]
     return {
         "prediction": prediction,
@@ -45,7 +47,7 @@ def as_page(upload: UploadedFile[bytes], prediction: Prediction) -> dict[str, ob
             for label in prediction.labels
         ],
         "explained": explained[0].title if explained else None,
-        "photo": _photo_url(upload, prediction),
+        "photo": photo,
         "overlay": _overlay_url(prediction.overlay),
         "milliseconds": _milliseconds(prediction.timings),
     }
@@ -58,12 +60,16 @@ def _milliseconds(timings: Timings) -> dict[str, float]:
     }
 
 
-def _photo_url(upload: UploadedFile[bytes], prediction: Prediction) -> str | None:
+def photo_url(upload: UploadedFile[bytes] | None, prediction: Prediction) -> str | None:
     """What lies under the heatmap; without one, an upload that is small enough to be sent back. A
     phone's photo of 4 MB would make a page of 5.5 MB, and cost the site ten times that."""
     if prediction.photo is not None:
         return _data_url("image/jpeg", prediction.photo)
-    if upload.content_type not in _SHOWN_BY_BROWSERS or (upload.size or 0) > _SENT_BACK_BYTES:
+    if (
+        upload is None
+        or upload.content_type not in SHOWN_BY_BROWSERS
+        or (upload.size or 0) > _SENT_BACK_BYTES
+    ):
         return None
     return _data_url(upload.content_type, b"".join(upload.chunks()))
 

@@ -29,7 +29,7 @@ from ..._results import RenderOverlay
 from ..conf import DEFAULT_ALIAS, PAGE_OVERLAY, daemon_settings
 from ..forms import PhotoField
 from ..predictions import apredict, predict
-from .answer import as_json, as_page
+from .answer import as_json, as_page, photo_url
 from .refusals import REFUSALS, TEMPLATE, refusal, sees_commands, wants_json
 from .state import adaemon_state, daemon_state
 
@@ -127,4 +127,4 @@ def _answer(
 ) -> HttpResponse:
     if wants_json(request):
         return JsonResponse(as_json(prediction))
-    return render(request, TEMPLATE, as_page(photo, prediction))
+    return render(request, TEMPLATE, as_page(prediction, photo_url(photo, prediction)))

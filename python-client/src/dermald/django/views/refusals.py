@@ -6,6 +6,7 @@ Owns statuses and sentences; asks no daemon.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -14,7 +15,15 @@ from django.core.exceptions import ImproperlyConfigured, RequestDataTooBig, Vali
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from ..._errors import Busy, DeadlineExceeded, DermaldError, GoingAway, PictureError, Unreachable
+from ..._errors import (
+    Busy,
+    DeadlineExceeded,
+    DermaldError,
+    GoingAway,
+    PictureError,
+    RequestError,
+    Unreachable,
+)
 from ..._visitors import FAILED, TOO_LARGE, problem_of
 
 # What may stop a request on its way to an answer. All else is a bug, and Django's to tell.
@@ -24,6 +33,7 @@ TEMPLATE = "dermald/classify.html"
 _log = logging.getLogger("dermald")
 _STATUSES: tuple[tuple[type[DermaldError], HTTPStatus], ...] = (
     (PictureError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (RequestError, HTTPStatus.BAD_REQUEST),
     (Busy, HTTPStatus.SERVICE_UNAVAILABLE),
     (GoingAway, HTTPStatus.SERVICE_UNAVAILABLE),
     (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
@@ -48,8 +58,14 @@ class _Refusal:
     retry_after: float | None = None
 
 
-def refusal(request: HttpRequest, error: Exception) -> HttpResponse:
-    """The page, or the JSON, for one of `REFUSALS`; the reason goes to the log."""
+def refusal(
+    request: HttpRequest,
+    error: Exception,
+    template: str = TEMPLATE,
+    context: Mapping[str, object] | None = None,
+) -> HttpResponse:
+    """The page, or the JSON, for one of `REFUSALS`; the reason goes to the log. A template of the
+    site's own gets the sentence as `problem`, beside `context`."""
     said = _judged(error)
     _log.log(said.level, "no prediction: %s (%s)", said.reason, said.code)
     if wants_json(request):
@@ -57,10 +73,11 @@ def refusal(request: HttpRequest, error: Exception) -> HttpResponse:
         response: HttpResponse = JsonResponse(body, status=said.status)
     else:
         shown = {
+            **(context or {}),
             "problem": said.sentence,
             "show_command": said.code == "unreachable" and sees_commands(request),
         }
-        response = render(request, TEMPLATE, shown, status=said.status)
+        response = render(request, template, shown, status=said.status)
     if said.retry_after is not None:
         response["Retry-After"] = str(max(1, round(said.retry_after)))
     return response

@@ -1,0 +1,1 @@
+"""Photos of people who are signed in: their results, and what they chose to keep."""
