@@ -61,6 +61,10 @@ def result(page: Page, site: Site) -> None:
 def slider(page: Page, site: Site) -> None:
     """To its end by the keyboard: nothing of the heatmap is left."""
     result(page, site)
+    move_slider(page)
+
+
+def move_slider(page: Page) -> None:
     page.focus(".slider input")
     page.keyboard.press("End")
     overlay = page.locator(".pictures img").last

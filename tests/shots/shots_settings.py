@@ -1,4 +1,4 @@
-"""The example site with accounts, in the strictest content security policy that its pages allow."""
+"""The example site with accounts, in the clinic's strict content security policy."""
 
 import os
 
@@ -13,7 +13,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
 ]
 MIDDLEWARE = [
-    "strict_policy.StrictPolicy",
+    "website.headers.StrictHeaders",
     *MIDDLEWARE,
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

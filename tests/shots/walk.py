@@ -1,4 +1,4 @@
-"""Headless Chromium walks the example site with a real daemon, photographs it and judges it.
+"""Headless Chromium walks the example sites with a real daemon, photographs it and judges it.
 
     .venv-shots/bin/python tests/shots/walk.py --daemon target/release/dermald \
         --bundle models/demo --axe axe.min.js --output build/shots
@@ -17,13 +17,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import clinic_scenes
+import scenes
 from judge import Judge, require_a_fit_judge
 from looks import LOOKS, Look
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 from running import Site, running_site
-from scenes import WITH_DAEMON, WITHOUT_DAEMON, Scene, make_history, sign_in
+from scenes import Scene, make_history, sign_in
 
 PATIENCE_MS = 30_000
+WITH_DAEMON = (*scenes.WITH_DAEMON, *clinic_scenes.WITH_DAEMON)
+WITHOUT_DAEMON = (*scenes.WITHOUT_DAEMON, *clinic_scenes.WITHOUT_DAEMON)
 
 
 def main() -> int:
@@ -121,7 +125,7 @@ def window(browser: Browser, look: Look) -> Iterator[Page]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Screenshots of the example site, judged by axe.")
+    parser = argparse.ArgumentParser(description="Screenshots of the example sites, judged by axe.")
     parser.add_argument("--daemon", type=Path, required=True, help="the dermald binary")
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the model bundle")
     parser.add_argument("--axe", type=Path, required=True, help="axe.min.js of axe-core")
