@@ -259,6 +259,27 @@ def test_what_is_old_is_forgotten(start_clinic: StartClinic, daemon: Daemon, pho
         clinic.manage("forget", "--older-than", "soon")
 
 
+def test_file_that_cannot_be_removed_keeps_its_row(
+    start_clinic: StartClinic, daemon: Daemon, photo: Path
+) -> None:
+    clinic = start_clinic(daemon.socket)
+    visitor = patient(clinic, "an")
+    stuck, other = visitor.keep(photo), visitor.keep(photo)
+    file = next(file for file in files(clinic) if file.name in stuck)
+    # Even root removes no folder with something in it.
+    file.unlink()
+    (file / "something").mkdir(parents=True)
+    assert visitor.post(f"{stuck}delete/", form="/history/").status == 500
+    with pytest.raises(RuntimeError, match="1 files cannot be removed: their rows stay"):
+        clinic.manage("forget", "--older-than", "0d")
+    page = visitor.get("/history/").text
+    assert stuck in page
+    assert other not in page
+    (file / "something").rmdir()
+    assert visitor.post(f"{stuck}delete/", form="/history/").path == "/history/"
+    assert not file.exists()
+
+
 def test_without_a_daemon_visitors_are_told(
     start_clinic: StartClinic, start_daemon: StartDaemon, photo: Path
 ) -> None:

@@ -29,9 +29,10 @@ def works_later() -> bool:
 def keep(owner: User, photo: UploadedFile[bytes]) -> Upload:
     """Stores the photo for its owner, once it is known to be one (or with a worker to find out).
     Raises what `predict` raises."""
-    upload = Upload(owner=owner, photo=photo)
+    upload = Upload(owner=owner)
     if not works_later():
         upload.result = as_kept(predict(photo, language=get_language()))
+    upload.photo.save(photo.name or "", photo, save=False)
     try:
         with transaction.atomic():
             upload.save()
@@ -39,7 +40,7 @@ def keep(owner: User, photo: UploadedFile[bytes]) -> Upload:
                 upload.prediction = later(upload)
                 upload.save(update_fields=["prediction"])
     except BaseException:
-        # The file is there before its row.
+        # The file was there before its row.
         upload.photo.delete(save=False)
         raise
     return upload

@@ -138,6 +138,9 @@ def _address(upload: Upload, target: int | None) -> str:
 
 
 def _address_of_file(upload: Upload) -> str | None:
-    """None for what a browser does not show, such as TIFF."""
-    shown = media_type(head_of(upload.photo)) in SHOWN_BY_BROWSERS
-    return reverse("photo", args=[upload.pk]) if shown else None
+    """None for what a browser does not show, such as TIFF, and for what is gone."""
+    try:
+        kind = media_type(head_of(upload.photo))
+    except FileNotFoundError:
+        return None
+    return reverse("photo", args=[upload.pk]) if kind in SHOWN_BY_BROWSERS else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from ...models import Upload
@@ -32,15 +32,23 @@ class Command(BaseCommand):
 
     def handle(self, *_: object, **options: Any) -> None:  # noqa: ANN401  # as Django has it
         before = timezone.now() - options["older_than"]
-        rows = 0
-        # One by one: a file that cannot be removed keeps its own row only.
-        for upload in Upload.objects.filter(created_at__lt=before).iterator():
-            upload.delete()
-            rows += 1
+        old = list(Upload.objects.filter(created_at__lt=before))
+        stuck = [upload for upload in old if not self._deleted(upload)]
         lost = _lost_files(before)
         for file in lost:
             file.unlink(missing_ok=True)
-        self.stdout.write(f"{rows} photos deleted, and {len(lost)} files of none.")
+        self.stdout.write(f"{len(old) - len(stuck)} photos deleted, and {len(lost)} files of none.")
+        if stuck:
+            raise CommandError(f"{len(stuck)} files cannot be removed: their rows stay.")
+
+    def _deleted(self, upload: Upload) -> bool:
+        """One by one: a file that cannot be removed keeps its own row only."""
+        try:
+            upload.delete()
+        except OSError as error:
+            self.stderr.write(f"{upload.pk}: {error.strerror or type(error).__name__}")
+            return False
+        return True
 
 
 def _lost_files(before: datetime) -> list[Path]:
