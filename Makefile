@@ -406,12 +406,13 @@ wheel: $(VENV)/.made
 test-python: setup wheel
 	cargo test --locked --no-run
 	$(BIN)/python tests/vectors/make.py --check
-	@# The model tooling's tests compute on one core, and the others mostly wait: they run side by side.
+	@# The model tooling's tests compute on one core, and the others mostly wait: they run side by side,
+	@# the client's two files at a time.
 	export TEST_DERMALD=$(CURDIR)/target/debug/dermald; \
 		$(MODELS_BIN)/python -m pytest -q -ra models/tests -c models/pyproject.toml \
 			>target/test-models.log 2>&1 & models=$$!; trap "kill $$models 2>/dev/null || true" EXIT; \
 		PYTHONPATH=$(CURDIR)/target/wheel/unpacked \
-			$(BIN)/python -m pytest -q python-client/tests -c python-client/pyproject.toml; \
+			$(BIN)/python -m pytest -q -n 2 --dist loadfile python-client/tests -c python-client/pyproject.toml; \
 		$(BIN)/python -m pytest -q -s tests/python; \
 		wait $$models || { cat target/test-models.log; exit 1; }; tail -n 8 target/test-models.log
 

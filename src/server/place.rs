@@ -13,8 +13,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use super::socket::{SocketError, folder_of, sibling, system};
 use crate::lifecycle::trust;
 
-/// Looks for what would keep [`Socket::listen`] from `path`, and changes nothing. Whether we may write in
-/// its folder is not looked at.
+/// Looks for what would keep [`Socket::listen`](super::socket::Socket::listen) from `path`, and changes
+/// nothing. Whether we may write in its folder is not looked at.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub(super) fn take(file: File, path: &Path) -> Result<Flock<File>, SocketError> 
 }
 
 /// Refuses what is no socket, and a socket that somebody listens on without our lock. A stale
-/// socket is left for [`bind`] to replace.
+/// socket is left for `bind` to replace.
 pub(super) fn clear(path: &Path) -> Result<(), SocketError> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,

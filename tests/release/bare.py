@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "python-client"
 # Everything that the client's tests import or start beside the wheel itself.
 PACKAGES = ["Babel", "django-health-check", "gunicorn", "pillow", "pytest"]
-EXTRAS = "django,redis"
+EXTRAS = "django,redis,celery,tasks-backport,backfill"
 SYSTEM = "/usr/local/bin:/usr/bin:/bin"
 PATIENCE_SECONDS = 900
 

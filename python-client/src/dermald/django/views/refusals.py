@@ -21,7 +21,6 @@ from ..._errors import (
     DermaldError,
     GoingAway,
     PictureError,
-    RequestError,
     Unreachable,
 )
 from ..._visitors import FAILED, TOO_LARGE, problem_of
@@ -33,7 +32,6 @@ TEMPLATE = "dermald/classify.html"
 _log = logging.getLogger("dermald")
 _STATUSES: tuple[tuple[type[DermaldError], HTTPStatus], ...] = (
     (PictureError, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (RequestError, HTTPStatus.BAD_REQUEST),
     (Busy, HTTPStatus.SERVICE_UNAVAILABLE),
     (GoingAway, HTTPStatus.SERVICE_UNAVAILABLE),
     (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
@@ -113,6 +111,9 @@ def _of_the_daemon(error: DermaldError) -> _Refusal:
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))
     if error.code in ("picture_too_large", "frame_too_large"):
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    elif error.code == "invalid_request":
+        # Such as a class that the model does not have. Other faults of requests are of versions.
+        status = HTTPStatus.BAD_REQUEST
     return _Refusal(
         error.code,
         problem_of(error).sentence(),
