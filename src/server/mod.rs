@@ -42,7 +42,7 @@ use bytes::BytesMut;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
 
 use crate::inference::Inference;
 use crate::lifecycle::history::History;
@@ -338,8 +338,10 @@ impl Server {
 
     /// Takes in who had connected before the socket was gone, to tell them as well.
     async fn admit_the_last(&mut self) {
-        // Not a look without waiting: the runtime must ask the kernel once before it knows of them.
-        while let Ok(Ok((stream, _))) = timeout(LAST_LOOK, self.socket.listener.accept()).await {
+        // Not a look without waiting: the runtime must ask the kernel once before it knows of them. And
+        // one look for all: to a socket that others hold (systemd's) clients may come for ever.
+        let end = Instant::now() + LAST_LOOK;
+        while let Ok(Ok((stream, _))) = timeout_at(end, self.socket.listener.accept()).await {
             self.admit(stream);
         }
     }
