@@ -53,9 +53,12 @@ def other_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def int8_demo(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demonstration bundle in int8."""
+    """The demonstration bundle in int8, the same on every machine.
+
+    Its speed does not count, nor whether it adds up products of eight bits exactly (VNNI).
+    """
     out = tmp_path_factory.mktemp("int8") / "bundle"
-    assert quantise(DEMO, "int8", out, "--calibrate", photos, *ANY_TIME) == 0
+    assert quantise(DEMO, "int8", out, "--calibrate", photos, "--portable", "--leave", "4") == 0
     return out
 
 
@@ -69,17 +72,19 @@ def test_int8_bundle_answers_like_its_origin(int8_demo: Path, other_photos: Path
     before, after = bundle.Runner(DEMO), bundle.Runner(int8_demo)
     assert after.manifest.precision == "int8"
     assert "calibrated on" in after.manifest.origin
-    alike = []
     for file in sorted(other_photos.iterdir()):
-        first, second = before.answer(load(file)), after.answer(load(file))
-        assert np.abs(first.probabilities - second.probabilities).max() < 0.1
+        first, second = before.answer(load(file), 2), after.answer(load(file), 2)
+        assert np.abs(first.probabilities - second.probabilities).max() < 0.05
         assert first.heatmap is not None
         assert second.heatmap is not None
-        alike.append(np.corrcoef(first.heatmap.ravel(), second.heatmap.ravel())[0, 1])
-    # Which convolutions stay in float depends on how long they took. With none of them the worst
-    # was 0.887; what speaks for a class of 0.3 % is another matter: there it was 0.50.
-    assert min(alike) > 0.85
-    assert np.median(alike) > 0.99
+        assert np.corrcoef(first.heatmap.ravel(), second.heatmap.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("leave", ["7", "8"])
+def test_leaving_everything_in_float_is_refused(leave: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    assert quantise(DEMO, "int8", out, "--calibrate", photos, "--leave", leave) == 1
+    assert not out.exists()
 
 
 def test_integers_are_computed_with_integers(int8_demo: Path, tmp_path: Path) -> None:

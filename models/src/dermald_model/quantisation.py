@@ -10,6 +10,7 @@ from dermald_model import calibration, convolutions, int8, manifest, sensitivity
 from dermald_model.gradcam import logits_of
 from dermald_model.graph import Graph
 from dermald_model.probe import Tensor
+from dermald_model.refusal import Refusal
 
 # Enough to tell which convolutions harm: each photo counts once for every class.
 _TRIED = 16
@@ -20,11 +21,13 @@ Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the caller decides: a way of calibration, the bits of a weight, a share of the time."""
+    """What the caller decides: a way of calibration, the largest weight, a share of float32's time,
+    or instead of it how many convolutions stay in float."""
 
     calibration: str
     largest_weight: int
     time: float
+    leave: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,11 @@ def to_int8(
     few = pictures[:: max(1, len(pictures) // _TRIED)][:_TRIED]
     groups = convolutions.grouped(found)
     harms = sensitivity.measure(network, groups, recipe.quantised, few, track)
-    choice = sensitivity.choose(network, harms, recipe.quantised, few, wish.time)
+    choice = sensitivity.choose(network, harms, recipe.quantised, few, wish.time, wish.leave)
+    if not choice.integer:
+        raise Refusal(
+            f"--leave {wish.leave}: only {choice.left} convolutions can become int8 at all"
+        )
     result = recipe.quantised(choice.integer)
     # Rounding errors pass through curved activations, and what was noise becomes a shift that is
     # the same for every photo: for EfficientNetV2-S, two fifths of the squared error.

@@ -58,13 +58,21 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="how far the range of a tensor reaches: to the extremes (default), to what nearly all "
         "values stay within, or to where least information is lost",
     )
-    add(
+    spend = parser.add_mutually_exclusive_group()
+    spend.add_argument(
         "--time",
         type=_share,
         default=0.57,
         metavar="SHARE",
         help="int8 may take this share of float32's time; what is gained beyond that is spent on "
         "leaving the most sensitive convolutions in float (default: 0.57)",
+    )
+    spend.add_argument(
+        "--leave",
+        type=_count,
+        metavar="COUNT",
+        help="leave so many of the most sensitive convolutions in float, whatever that takes; "
+        "which ones does then not depend on how fast this machine is",
     )
     add(
         "--portable",
@@ -225,7 +233,7 @@ def _to_int8(
         for file in track(files, "reading photos")
     ]
     largest = int8.PORTABLE if arguments.portable else int8.FULL
-    wish = quantisation.Wish(arguments.calibration, largest, arguments.time)
+    wish = quantisation.Wish(arguments.calibration, largest, arguments.time, arguments.leave)
     made = quantisation.to_int8(model, description, pictures, wish, track)
     return made.model, made.told
 
@@ -238,3 +246,9 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no share; expected one such as 0.98")
     return share
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected one such as 12")
+    return int(text)

@@ -109,10 +109,12 @@ def choose(
     rewrite: Rewrite,
     pictures: Sequence[Tensor],
     budget: float,
+    leave: int | None = None,
 ) -> Choice:
     """Leaves as many in float as keep the time within `budget`, a share of float32's.
 
-    With none left in float the time may still be above it: then that is the choice.
+    With none left in float the time may still be above it: then that is the choice. With `leave`
+    that many convolutions stay in float, and those that share an input with the last of them.
     """
     reference = Probe(network.model, network.description)
 
@@ -122,6 +124,9 @@ def choose(
         probe = Probe(rewrite(integer), network.description)
         return Choice(integer, left, share_of_time(reference, probe, pictures))
 
+    if leave is not None:
+        sizes = np.cumsum([len(harm.convolutions) for harm in harms])
+        return tried(int(np.searchsorted(sizes, leave)) + 1 if leave else 0)
     best, low, high = tried(0), 0, len(harms)
     while high - low > 1 and best.time <= budget:
         middle = (low + high) // 2
