@@ -53,7 +53,7 @@ test: setup lint deny test-rust test-python ## Everything that a change must pas
 proof: setup $(REFERENCE)/.made ## The long forms: release build, many pictures and requests, training's own tests
 	TEST_RENEWALS=50 TEST_RENEWAL_REQUESTS=10000 TEST_RENEWAL_CROSSINGS=20 TEST_MUTATIONS=100000 \
 		cargo test --locked --release
-	TEST_LEAKS=2000 cargo test --locked --test rehearsed -- --nocapture
+	TEST_LEAKS=2000 cargo test --locked --test daemon rehearsed -- --nocapture
 	if command -v c++ >/dev/null; then $(MAKE) fuzz; else echo "NOT FUZZED: libFuzzer needs a C++ compiler"; fi
 	if [ -x $(LLVM)/llvm-cov ]; then $(MAKE) coverage; else echo "NOT MEASURED: coverage, which needs llvm-tools"; fi
 	TEST_DERMALD=$(CURDIR)/target/release/dermald TEST_SHARED_REQUESTS=10000 \
@@ -185,7 +185,7 @@ fuzz: $(SEEDS) ## A million executions of each fuzz target; RUNS=1000 for fewer;
 
 # By the compiler's own tools: `rustup component add llvm-tools`. Tests of a daemon count for nothing here,
 # as a daemon that is killed writes no profile.
-COVERED := --lib --test broken_pictures --test fuzzed --test pillow --test vectors
+COVERED := --lib --test library --test fuzzed
 LLVM := $(shell rustc --print sysroot)/lib/rustlib/$(FUZZ_TARGET)/bin
 .PHONY: coverage
 coverage: setup ## Lines of src/image and src/wire that tests and corpora reach
@@ -388,7 +388,7 @@ deny: $(DENY)
 
 .PHONY: test-rust
 test-rust: setup
-	@[ "$$(id -u)" = 0 ] || echo "NOT TESTED: a peer of another user (tests/peers.rs needs root)"
+	@[ "$$(id -u)" = 0 ] || echo "NOT TESTED: a peer of another user (tests/daemon/peers.rs needs root)"
 	cargo test --locked 2>&1 | tee target/test-rust.log
 	@awk '/^test result:/ { passed += $$4; failed += $$6 } \
 		END { print "Rust: " passed " passed, " failed " failed" }' target/test-rust.log

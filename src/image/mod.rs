@@ -13,7 +13,8 @@
 //! - [`partial`]: files that end early.
 //! - [`photo`]: the result: pixels, and where in them the photo lies.
 //! - [`reading`]: what is wanted of a picture.
-//! - [`resize`]: pixels to another size; [`resample`], [`kernel`]: to the bit as Pillow does it.
+//! - [`resize`]: pixels to another size; [`resample`], [`kernel`]: to the bit as Pillow does it;
+//!   [`enlarge`]: a heatmap with the same kernels.
 //! - [`tensor`]: pixels to the model's `float32` input.
 //! - [`base`]: what an overlay is drawn on, and where the heatmap comes to lie.
 //! - [`overlay`]: heatmap over photo, encoded.
@@ -22,6 +23,7 @@
 pub mod base;
 pub mod colour;
 pub mod decode;
+mod enlarge;
 mod jpeg;
 mod kernel;
 pub mod limits;

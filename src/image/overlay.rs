@@ -2,14 +2,13 @@
 //!
 //! The overlay is made of pixels only: nothing of the photo's metadata (EXIF, position) is in it.
 
-use fast_image_resize::images::TypedImage;
-use fast_image_resize::pixels::U16;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, Rgb};
 
-use super::{Base, ColourMap, Part, Pixels, resize};
+use super::enlarge::enlarge;
+use super::{Base, ColourMap, Pixels};
 use crate::model::Resize;
 
 /// File format of an overlay.
@@ -74,14 +73,15 @@ pub fn render(base: Base, heatmap: &Heatmap, form: OverlayForm) -> Result<Overla
         covered,
     } = base;
     let photo = form.with_photo.then(|| jpeg(&pixels)).transpose()?;
-    let levels = enlarged(heatmap, form, shown, (covered.width, covered.height));
+    let (cells, filter) = drawn(heatmap, form.longest_side);
+    let values = enlarge(&cells, shown, (covered.width, covered.height), filter);
     let shades = shades(&form.colour_map.table(), form.alpha);
-    let mut place = levels.pixels().iter();
+    let mut values = values.into_iter();
     for y in covered.top..covered.top + covered.height {
         for x in covered.left..covered.left + covered.width {
-            let level = place.next().expect("there is a level for each pixel").0;
+            let value = values.next().expect("there is a value for each pixel");
             let pixel = pixels.get_pixel_mut(x, y);
-            *pixel = blend(*pixel, shades[shade(level)], form.alpha);
+            *pixel = blend(*pixel, shades[shade(value)], form.alpha);
         }
     }
     let (width, height) = pixels.dimensions();
@@ -94,49 +94,34 @@ pub fn render(base: Base, heatmap: &Heatmap, form: OverlayForm) -> Result<Overla
     })
 }
 
-/// The levels of the shown part of a heatmap, at the size of what it covers.
+/// The cells that are drawn, and how.
 ///
 /// At the model's size it is what the first sites draw: 8 bits, bilinear. On a larger picture the eye
 /// would see the creases that bilinear leaves between the few cells of the map, so there it is bicubic.
-fn enlarged(
-    heatmap: &Heatmap,
-    form: OverlayForm,
-    shown: Part,
-    to: (u32, u32),
-) -> TypedImage<'static, U16> {
-    let (steps, filter) = match form.longest_side {
-        None => (255.0, Resize::Bilinear),
-        Some(_) => (f32::from(SPAN), Resize::Bicubic),
+fn drawn(heatmap: &Heatmap, longest_side: Option<u32>) -> (Heatmap, Resize) {
+    let cell = |value: &f32| match longest_side {
+        None => (cold_if_none(*value) * 255.0).floor() / 255.0,
+        Some(_) => cold_if_none(*value),
     };
-    let values = heatmap.values.iter().map(|value| level(*value, steps));
-    let (width, height) = (f64::from(heatmap.width), f64::from(heatmap.height));
-    let part = Part {
-        left: shown.left * width,
-        top: shown.top * height,
-        width: shown.width * width,
-        height: shown.height * height,
+    let filter = match longest_side {
+        None => Resize::Bilinear,
+        Some(_) => Resize::Bicubic,
     };
-    let size = (heatmap.width, heatmap.height);
-    resize::resize_levels(values.collect(), size, part, to, filter)
+    let values = heatmap.values.iter().map(cell).collect();
+    (Heatmap { values, ..*heatmap }, filter)
 }
 
-/// The level of the coldest, and how far above it the hottest is: a bicubic curve swings beyond both
-/// before it is cut off.
-const COLDEST: u16 = 16_384;
-const SPAN: u16 = 32_768;
+/// A value in 0..1; what is no number is 0.
+fn cold_if_none(value: f32) -> f32 {
+    if value.is_nan() {
+        0.0
+    } else {
+        value.clamp(0.0, 1.0)
+    }
+}
+
 /// How many shades there are from one colour of a table to the next, so that no band is seen.
 const BETWEEN: usize = 4;
-
-/// The level of a value in 0..1, of which as many steps are told apart.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=1, and a float cast saturates"
-)]
-fn level(value: f32, steps: f32) -> u16 {
-    let share = (value.clamp(0.0, 1.0) * steps).floor() / steps;
-    COLDEST + (share * f32::from(SPAN)).round() as u16
-}
 
 /// The colours of a table and those between them, each as much as `alpha` lets it be seen.
 fn shades(table: &[[u8; 3]; 256], alpha: f32) -> Vec<[f32; 3]> {
@@ -153,11 +138,15 @@ fn shades(table: &[[u8; 3]; 256], alpha: f32) -> Vec<[f32; 3]> {
         .collect()
 }
 
-/// The place of a level's shade.
-fn shade(level: u16) -> usize {
-    let above = level.saturating_sub(COLDEST).min(SPAN);
-    let (above, span) = (usize::from(above), usize::from(SPAN));
-    (above * 255 * BETWEEN + span / 2) / span
+/// The place of a value's shade.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to 0..=1"
+)]
+fn shade(value: f32) -> usize {
+    const LAST: f32 = (255 * BETWEEN) as f32;
+    (value.clamp(0.0, 1.0) * LAST).round() as usize
 }
 
 #[expect(

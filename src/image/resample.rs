@@ -51,21 +51,14 @@ struct Window {
 
 impl Weights {
     /// For `length` new samples out of `extent` from `start` on, of a line that has `samples`.
-    fn new(kernel: &Kernel, samples: u32, (start, extent): (f64, f64), length: u32) -> Self {
-        let ratio = extent / f64::from(length);
-        let reduction = ratio.max(1.0);
-        let support = kernel.support * reduction;
+    fn new(kernel: &Kernel, samples: u32, place: (f64, f64), length: u32) -> Self {
         let mut weights = Weights {
             windows: Vec::with_capacity(length as usize),
             coarse: Vec::new(),
             fine: Vec::new(),
         };
-        for position in 0..length {
-            let centre = start + (f64::from(position) + 0.5) * ratio;
-            let first = sample_at(centre - support, samples);
-            let end = sample_at(centre + support, samples).max(first);
-            let value = |x: u32| (kernel.value)((f64::from(x) - centre + 0.5) / reduction);
-            weights.push(first, &(first..end).map(value).collect::<Vec<_>>());
+        for (samples, shares) in kernel.windows(samples, place, length) {
+            weights.push(samples.start, &shares);
         }
         weights
     }
@@ -75,16 +68,14 @@ impl Weights {
         clippy::cast_possible_truncation,
         reason = "a weight is between -1 and 2: 24 bits with its fraction, 13 of them in the upper half"
     )]
-    fn push(&mut self, first: u32, values: &[f64]) {
-        let sum: f64 = values.iter().sum();
-        let whole = if sum == 0.0 { 1.0 } else { sum };
+    fn push(&mut self, first: u32, shares: &[f64]) {
         self.windows.push(Window {
             first: first as usize,
-            count: values.len(),
+            count: shares.len(),
             at: self.coarse.len(),
         });
-        for value in values {
-            let weight = (value / whole * f64::from(1 << WEIGHT_BITS)).round() as i32;
+        for share in shares {
+            let weight = (share * f64::from(1 << WEIGHT_BITS)).round() as i32;
             self.coarse.push((weight >> FINE_BITS) as i16);
             self.fine.push((weight & ((1 << FINE_BITS) - 1)) as i16);
         }
@@ -120,16 +111,6 @@ impl Weights {
             ))
         })
     }
-}
-
-/// The number of the sample whose middle is the first at or after `position`, within `0..=samples`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped first"
-)]
-fn sample_at(position: f64, samples: u32) -> u32 {
-    (position + 0.5).clamp(0.0, f64::from(samples)) as u32
 }
 
 /// `part` of `source` at `width` x `height`; `None` for a filter that mixes nothing.

@@ -1,8 +1,5 @@
 //! Pixels to another size, with Pillow's filters (antialiased convolution, `a = 3` for Lanczos).
 
-use fast_image_resize::images::{Image, ImageRef, TypedImage};
-use fast_image_resize::pixels::U16;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 use super::{Part, Photo, Pixels, resample};
@@ -37,48 +34,28 @@ pub fn resize(photo: &Photo, (width, height): (u32, u32), filter: Resize, fit: F
     canvas
 }
 
-/// `part` of a picture of one channel of 16 bits, row by row from the top, at the size `to`. Where the
-/// part ends inside the picture, what lies beyond still shapes the values at its edge.
-#[must_use]
-pub fn resize_levels(
-    levels: Vec<u16>,
-    size: (u32, u32),
-    part: Part,
-    to: (u32, u32),
-    filter: Resize,
-) -> TypedImage<'static, U16> {
-    let levels = levels.into_iter().map(U16::new).collect();
-    let source =
-        TypedImage::from_pixels(size.0, size.1, levels).expect("the caller has one value a pixel");
-    let mut target = TypedImage::new(to.0, to.1);
-    Resizer::new()
-        .resize_typed(&source, &mut target, &options(filter, part))
-        .expect("the part lies inside");
-    target
-}
-
 /// Each new pixel is the old one that lies under its middle.
 fn nearest(source: &Pixels, part: Part, (width, height): (u32, u32)) -> Pixels {
-    let kind = PixelType::U8x3;
-    let source = ImageRef::new(source.width(), source.height(), source.as_raw(), kind)
-        .expect("an RgbImage has three bytes a pixel");
-    let mut target = Image::new(width, height, kind);
-    Resizer::new()
-        .resize(&source, &mut target, &options(Resize::Nearest, part))
-        .expect("both sides have the same pixel type, and the part lies inside");
-    Pixels::from_raw(width, height, target.into_vec()).expect("three bytes a pixel were made")
+    let columns = under((part.left, part.width), source.width(), width);
+    let rows = under((part.top, part.height), source.height(), height);
+    Pixels::from_fn(width, height, |x, y| {
+        *source.get_pixel(columns[x as usize], rows[y as usize])
+    })
 }
 
-fn options(filter: Resize, part: Part) -> ResizeOptions {
-    let algorithm = match filter {
-        Resize::Nearest => ResizeAlg::Nearest,
-        Resize::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Resize::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Resize::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-    };
-    ResizeOptions::new()
-        .resize_alg(algorithm)
-        .crop(part.left, part.top, part.width, part.height)
+/// The sample of a line of so many `samples` that lies under each of `length` new ones.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped first"
+)]
+fn under((start, extent): (f64, f64), samples: u32, length: u32) -> Vec<u32> {
+    let ratio = extent / f64::from(length);
+    let middle = |position: u32| start + (f64::from(position) + 0.5) * ratio;
+    let last = f64::from(samples - 1);
+    (0..length)
+        .map(|position| middle(position).clamp(0.0, last) as u32)
+        .collect()
 }
 
 /// Where `whole` lies inside a canvas of size `to`.

@@ -4,7 +4,7 @@ Each picture NAME.EXT lies beside NAME.EXT.expected.png, which is Pillow's own w
 the model's size: `exif_transpose`, `convert("RGB")`, `resize` with Lanczos, every pixel decoded.
 Those in `profiles` are converted to sRGB first, those in `cut` end early, and the names of those in
 `filters` say how they are resized.
-tests/pillow.rs holds the daemon's way against it. The same versions write the same bytes.
+tests/library/pillow.rs holds the daemon's way against it. The same versions write the same bytes.
 """
 
 import sys

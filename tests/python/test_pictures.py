@@ -38,7 +38,7 @@ NEAR = {"full": 0.001, "scaled": 0.02}
 UNTRAINED = ROOT / "build/reference/bundle"
 PHOTOGRAPH = re.compile(r"skin-.*|12 MP.*")
 
-# Not read by us, read in another way by Pillow, or nobody's photo; tests/pillow.rs
+# Not read by us, read in another way by Pillow, or nobody's photo; tests/library/pillow.rs
 # has the reasons.
 LEFT_OUT = re.compile(
     r"(grey-alpha|palette)\.tiff|grey-16(-interlaced)?\.png|size-(1x3|3x4|3x7000)-42.\.jpg"

@@ -1,16 +1,12 @@
 //! Faults that a debug build rehearses: a leak, a kernel that refuses `exec`, a picture that the
 //! inference thread hangs over.
 
-#![cfg(debug_assertions)]
-
-mod support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Connection, Daemon, amount, essence, png, predict};
 use dermald::wire::message::{About, Prediction};
 use dermald::wire::{Reply, Request};
-use support::{Connection, Daemon, amount, essence, png, predict};
 
 #[test]
 fn failed_exec_leaves_the_old_image_serving() {

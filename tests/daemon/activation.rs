@@ -2,17 +2,15 @@
 //! readiness, heartbeat and the end are told to a datagram socket. `make units` shows the same with
 //! systemd itself.
 
-mod support;
-
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Connection, Daemon, PATIENCE, bundle, command, hello, png, predict};
 use dermald::wire::message::About;
 use dermald::wire::{Reply, Request};
-use support::{Connection, Daemon, PATIENCE, bundle, command, hello, png, predict};
 
 /// A daemon, and what it tells whoever started it.
 struct Activated {

@@ -2,17 +2,15 @@
 //!
 //! Long because each test is a short story about one cache folder, and all share how one is made.
 
-mod support;
-
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use crate::support::{Connection, Daemon, PATIENCE, bundle, png, predict, run};
 use dermald::model::stamp::Stamp;
 use dermald::wire::Request;
-use support::{Connection, Daemon, PATIENCE, bundle, png, predict, run};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")

@@ -1,10 +1,8 @@
 //! `dermald doctor` on set-ups that are broken in one way each: the verdict names the fault.
 
-mod support;
-
 use std::process::Command;
 
-use support::{bundle, root, run};
+use crate::support::{self, bundle, root, run};
 
 /// What it prints, and its exit code, for a daemon that would work but for `flags`.
 fn doctor(flags: &[&str], change: impl FnOnce(&mut Command)) -> (i32, String) {

@@ -1,17 +1,15 @@
 //! Renewals that no client can see: what is half-read, queued or half-written crosses from one image of
 //! the process to the next.
 
-mod support;
-
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::support::{self, Connection, Daemon, amount, essence, frame, png, predict};
 use bytes::Bytes;
 use dermald::wire::message::About;
 use dermald::wire::{Reply, Request};
-use support::{Connection, Daemon, amount, essence, frame, png, predict};
 
 /// Clients that keep their connections, and never try anything twice.
 const CLIENTS: u64 = 8;
@@ -160,10 +158,23 @@ fn connections_and_requests_cross_renewals_unharmed() {
                 }
                 renew();
             }
-            // What crosses is chance: on a slow machine it takes some more.
-            while !KINDS.iter().all(|kind| carried(&daemon, kind) >= crossings)
-                && renew() < renewals + MORE_RENEWALS
-            {}
+            // What crosses is chance: on a slow machine it takes some more, with half of a request that
+            // waits for each.
+            let mut halved = daemon.connect();
+            while !KINDS.iter().all(|kind| carried(&daemon, kind) >= crossings) {
+                let wire = frame(&Request::Predict(predict(0, known[0].picture.clone())));
+                let (first, second) = wire.split_at(wire.len() / 2);
+                halved.send_bytes(first);
+                let renewed = renew();
+                halved.send_bytes(second);
+                match halved.receive() {
+                    Some(Reply::Prediction(told)) => assert_eq!(essence(&told), known[0].answer),
+                    other => panic!("{other:?}"),
+                }
+                if renewed >= renewals + MORE_RENEWALS {
+                    break;
+                }
+            }
             enough.store(true, Ordering::SeqCst);
             renewed
         });

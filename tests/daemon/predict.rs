@@ -1,10 +1,8 @@
 //! Predictions over the socket and on the command line.
 
-mod support;
-
+use crate::support::{self, Daemon, png, predict, run};
 use dermald::wire::message::{ColourMap, Explain, Format, OverlayForm, Predict};
 use dermald::wire::{Request, Text};
-use support::{Daemon, png, predict, run};
 
 /// A dark picture that is bright around one place, given as a share of width and height.
 fn spot(x: f32, y: f32) -> Vec<u8> {

@@ -1,14 +1,15 @@
 //! Good JPEGs with bytes changed or cut off: each is an error or a picture, within time and limits.
 
-#[path = "fuzz/src/mutation.rs"]
+#[path = "../fuzz/src/mutation.rs"]
 #[expect(dead_code, unreachable_pub, reason = "shared with tests/fuzzed.rs")]
 mod mutation;
-mod support;
 
 use std::time::{Duration, Instant};
 
 use dermald::image::{Detail, PictureLimits, Reading, decode};
 use mutation::Numbers;
+
+use crate::support;
 
 const LIMITS: PictureLimits = PictureLimits {
     pixels: 65_000_000,

@@ -1,15 +1,13 @@
 //! What one client may take from the others: room for what arrives, what it leaves unread, the turn
 //! of the I/O thread.
 
-mod support;
-
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Connection, Daemon, frame, png, predict};
 use dermald::wire::message::{About, ColourMap, Explain, Format, OverlayForm, Predict};
 use dermald::wire::{Reply, Request};
-use support::{Connection, Daemon, frame, png, predict};
 
 /// A picture of some 200 KB: the bytes behind a PNG's end are not looked at.
 fn large_picture() -> Vec<u8> {

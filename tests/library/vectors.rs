@@ -119,7 +119,7 @@ fn every_vector_leaves_the_next_frame_alone() {
 /// The examples of docs/protocol.md are whole frames that say what is written beside them.
 #[test]
 fn examples_of_the_page_are_real() {
-    let page = include_str!("../docs/protocol.md");
+    let page = include_str!("../../docs/protocol.md");
     let blocks = page
         .split("```text\n")
         .skip(1)

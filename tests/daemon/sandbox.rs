@@ -2,8 +2,6 @@
 //! promises goes on within. Each test that says what is denied says as well that it can be done
 //! without.
 
-mod support;
-
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -12,9 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Daemon, PATIENCE, bundle, essence, library, png, predict, root, run};
 use dermald::wire::message::About;
 use dermald::wire::{Reply, Request};
-use support::{Daemon, PATIENCE, bundle, essence, library, png, predict, root, run};
 
 /// More images than layers that the kernel allows.
 const RENEWALS: usize = 40;

@@ -1,10 +1,8 @@
 //! Equal requests at the same time are worked on once.
 
-mod support;
-
+use crate::support::{Connection, Daemon, essence, png, predict};
 use dermald::wire::message::Prediction;
 use dermald::wire::{Reply, Request};
-use support::{Connection, Daemon, essence, png, predict};
 
 /// Clients that ask the same, each with its own id.
 fn crowd(daemon: &Daemon, picture: [u8; 3], count: u64) -> Vec<Connection> {

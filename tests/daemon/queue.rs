@@ -1,12 +1,10 @@
 //! One thread, a bounded queue, deadlines, clients that leave, and the end of the daemon.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Daemon, png, predict};
 use dermald::wire::message::{About, Predict};
 use dermald::wire::{Reply, Request};
-use support::{Daemon, png, predict};
 
 /// Each with its own picture: equal ones would be worked on together.
 fn slow_request(id: u64, deadline_ms: u32) -> Request {

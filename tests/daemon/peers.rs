@@ -2,14 +2,12 @@
 //!
 //! Changing to another user takes root; without it these tests say so and prove nothing.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use support::{Daemon, bundle};
+use crate::support::{Daemon, bundle};
 
 /// Users of no name, so that they can be on no list.
 const STRANGER: u32 = 64_123;

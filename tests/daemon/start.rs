@@ -1,12 +1,10 @@
 //! What stops the start, and what a model that cannot be loaded means for its callers.
 
-mod support;
-
 use std::process::Command;
 
+use crate::support::{self, Daemon, bundle, png, predict, run};
 use dermald::wire::message::About;
 use dermald::wire::{Reply, Request};
-use support::{Daemon, bundle, png, predict, run};
 
 /// `serve` for `bundle` with `change`, which must fail; gives what it printed.
 fn refused(bundle: &std::path::Path, change: impl FnOnce(&mut Command)) -> String {

@@ -1,12 +1,10 @@
 //! The command line, seen from a shell.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Daemon, command, png, predict, run};
+use crate::support::{self, Daemon, command, png, predict, run};
 
 /// The socket as an argument.
 fn socket(daemon: &Daemon) -> &str {

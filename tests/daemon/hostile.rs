@@ -1,13 +1,11 @@
 //! Bad input over a real socket: each kind gets its error, and the next client is served as if
 //! nothing had happened.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Connection, Daemon, frame, hello, png, predict};
 use dermald::wire::message::About;
 use dermald::wire::{Fault, Reply, Request};
-use support::{Connection, Daemon, frame, hello, png, predict};
 
 /// The next client is served.
 fn assert_serves(daemon: &Daemon) {

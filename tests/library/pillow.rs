@@ -1,12 +1,12 @@
 //! The way of a picture to the model's size, beside Pillow's on the same file
 //! (`tests/pictures/make.py` wrote both).
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
 use dermald::image::{Detail, PictureError, PictureLimits, Pixels, Reading, decode, resize};
 use dermald::model::{Colour, Fit, Orientation, Resize, Truncated};
+
+use crate::support;
 
 /// The size that `make.py` calls the model's.
 const MODEL_SIZE: (u32, u32) = (150, 100);

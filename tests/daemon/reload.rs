@@ -1,7 +1,5 @@
 //! New models, configurations and binaries under a daemon that goes on serving, and signals meanwhile.
 
-mod support;
-
 use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
@@ -9,12 +7,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Daemon, essence, png, predict};
 use bytes::Bytes;
 use dermald::lifecycle::handover::{self, Descriptors};
 use dermald::wire::message::About;
 use dermald::wire::{self, Reply, Request};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use support::{Daemon, essence, png, predict};
 
 /// A copy of a test bundle whose files may be changed.
 fn copy_of(name: &str) -> tempfile::TempDir {
