@@ -58,14 +58,12 @@ def _pictures(count: int, seed: int) -> Any:
 
 # How much a residual branch adds; chosen so that rounding is not blown up from block to block.
 _BRANCHES = {"ResNet50": 1.0}
-_NETWORKS = [
-    ("MobileNetV2", "conv"),
-    ("MobileNetV2", "block_16_depthwise"),
-]
-# The long form: ReLU behind a sum; dense layers behind a flattened map and max pooling;
-# concatenations; squeeze and excite behind the layer; activations as targets; constants that are
-# no weights.
+_NETWORKS = [("MobileNetV2", "block_16_depthwise")]
+# The long form: the layer that is taken by default; ReLU behind a sum; dense layers behind a
+# flattened map and max pooling; concatenations; squeeze and excite behind the layer; activations as
+# targets; constants that are no weights.
 _MORE_NETWORKS = [
+    ("MobileNetV2", "conv"),
     ("MobileNetV2", "activation"),
     ("ResNet50", "conv"),
     ("ResNet50", "conv5_block2_out"),
