@@ -16,10 +16,17 @@ BINARY = Path(os.environ.get("TEST_DERMALD") or ROOT / "target/debug/dermald")
 
 
 @contextmanager
+def private_folder() -> Iterator[Path]:
+    """Where a socket may lie."""
+    with tempfile.TemporaryDirectory(prefix="dermald-test-", dir="/dev/shm") as folder:
+        yield Path(folder) / "s"
+
+
+@contextmanager
 def daemon(bundle: Path) -> Iterator[Path]:
     """The socket of a daemon that is ready, with this bundle."""
-    with tempfile.TemporaryDirectory(prefix="dermald-test-", dir="/dev/shm") as folder:
-        path = Path(folder) / "s" / "d.sock"
+    with private_folder() as folder:
+        path = folder / "d.sock"
         arguments = ["--socket", str(path), "--bundle", str(bundle)]
         process = subprocess.Popen([BINARY, "serve", *arguments, "--log-level", "warn"])
         try:

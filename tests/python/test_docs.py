@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
+import pty
 import re
+import select
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from conftest import BINARY, private_folder
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +80,48 @@ def test_readme_python_runs(
         exec(compile(script, "README.md", "exec"), {})
     assert "Ring" in capsys.readouterr().out
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_readme_command_line_runs(tmp_path: Path) -> None:
+    """The first line serves; the others are asked of it, the last one until its first picture."""
+    (tmp_path / "photo.jpg").write_bytes(SAMPLE.read_bytes())
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    (block,) = [body for body in snippets("sh") if "dermald serve" in body]
+    serve, *others, watch = [["bash", "-c", f"exec {line}"] for line in block.splitlines()]
+    with private_folder() as folder:
+        environment = {
+            **os.environ,
+            "PATH": f"{BINARY.parent}:{os.environ['PATH']}",
+            "DERMALD_SOCKET": str(folder / "d.sock"),
+        }
+        daemon = subprocess.Popen(serve, cwd=tmp_path, env=environment)
+        try:
+            ready = [str(BINARY), "health", "--wait", "30s"]
+            for line in (ready, *others):
+                subprocess.run(line, cwd=tmp_path, env=environment, check=True, timeout=60)
+            assert "memory" in first_picture(watch, environment)
+        finally:
+            daemon.terminate()
+            assert daemon.wait(30) == 0
+    assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def first_picture(command: list[str], environment: dict[str, str]) -> str:
+    """What a command draws on a terminal until that ends with a line, or within ten seconds."""
+    ours, theirs = pty.openpty()
+    drawn = b""
+    process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs)
+    os.close(theirs)
+    try:
+        deadline = time.monotonic() + 10
+        while b"memory" not in drawn and time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.2)[0]:
+                drawn += os.read(ours, 65536)
+    finally:
+        process.terminate()
+        process.wait(10)
+        os.close(ours)
+    return drawn.decode(errors="replace")
 
 
 @pytest.mark.parametrize("script", snippets("python", "docs/cookbook.md"))
