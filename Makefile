@@ -362,7 +362,7 @@ $(OLD_RUNTIME): $(VENV)/.made
 
 # Without optimisation it compiles in a minute instead of four.
 $(DENY):
-	CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --locked --debug --root target/tools \
+	+CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --locked --debug --root target/tools \
 		--target-dir target/tools/build cargo-deny@0.20.2
 	rm -rf target/tools/build
 
@@ -371,8 +371,8 @@ lint: lint-rust lint-python
 
 lint-rust:
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
+	+cargo clippy --locked --all-targets -- --deny warnings
+	+RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items
 
 lint-python: $(VENV)/.made $(MODELS)/.made
 	cd python-client && ../$(BIN)/ruff check . && ../$(BIN)/ruff format --check . && ../$(BIN)/mypy
@@ -393,11 +393,11 @@ deny: $(DENY)
 		then $(DENY) --log-level error check advisories; \
 		else echo "NOT CHECKED: the advisory database cannot be reached from here"; fi
 
-# One after the other, as they would wait for each other's lock.
+# One after the other, as they would wait for each other's lock. A + hands make's two jobs on to cargo.
 .PHONY: built
 built: $(VENV)/.made
 	$(MAKE) lint-rust
-	cargo test --locked --no-run
+	+cargo test --locked --no-run
 	$(MAKE) wheel
 
 .PHONY: test-rust
@@ -412,7 +412,7 @@ test-rust: setup
 .PHONY: wheel
 wheel: $(VENV)/.made
 	rm -rf target/wheel
-	cd python-client && ../$(BIN)/maturin build --quiet --locked --profile dev --compatibility linux \
+	+cd python-client && ../$(BIN)/maturin build --quiet --locked --profile dev --compatibility linux \
 		--out $(CURDIR)/target/wheel
 	$(BIN)/python -m zipfile -e target/wheel/dermald-*.whl target/wheel/unpacked
 
