@@ -25,7 +25,7 @@ from dermald_model.preprocessing import PIXELS
 from dermald_model.sources import Wish, keras_file, read
 from dermald_model.tape import Tape
 
-PICTURES = int(os.environ.get("TEST_PARITY_PICTURES", "2"))
+PICTURES = int(os.environ.get("TEST_PARITY_PICTURES", "1"))
 LAYERS = ["top_conv", *(["top_activation"] if os.environ.get("TEST_LONG") else [])]
 SCORES = ("softmax", "logit")
 TARGETS = [-1, 3]
