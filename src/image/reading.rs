@@ -89,14 +89,4 @@ impl Detail {
             }
         }
     }
-
-    /// Whether colours of this size are enough, which may be fewer than of the brightness: they are
-    /// enlarged to its size, and hard edges between pure colours are within two levels from 5/4 of the
-    /// model's size on.
-    pub(super) fn is_enough_of_colours(self, (width, height): (u32, u32)) -> bool {
-        match self {
-            Detail::Full => false,
-            Detail::Enough { size, .. } => 8 * width >= 5 * size.0 && 8 * height >= 5 * size.1,
-        }
-    }
 }

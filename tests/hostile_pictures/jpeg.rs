@@ -1,7 +1,7 @@
 //! JPEG: sizes, scans and metadata. Huffman tables with one code of one bit make a block of a bit or
 //! two, and progressive ones 16,384 blocks of 15 bits.
 
-use crate::{BROKEN, Case, Classified, Either, TOO_LARGE};
+use crate::{BROKEN, Case, Classified, Either, Refused, TOO_LARGE};
 
 const BASELINE: u8 = 0xc0;
 const PROGRESSIVE: u8 = 0xc2;
@@ -40,8 +40,13 @@ pub fn cases() -> Vec<Case> {
         ),
         (
             "JPEG, 65 megapixels in a line of blocks",
-            baseline((65_528, 984)),
+            baseline((65_496, 984)),
             Classified,
+        ),
+        (
+            "JPEG, longer than libjpeg reads",
+            baseline((65_528, 984)),
+            Refused("picture_unsupported"),
         ),
         ("JPEG, 5,000 scans", scans(5_000, (64, 64)), TOO_LARGE),
         (

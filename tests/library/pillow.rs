@@ -51,8 +51,9 @@ struct Bound {
 
 const EQUAL: Bound = Bound { mean: 0.0, most: 0 };
 
+/// Most are within half a level. With colours at a quarter of the width it is 1.4.
 const SCALED: Bound = Bound {
-    mean: 2.0,
+    mean: 1.5,
     most: u8::MAX,
 };
 
@@ -151,7 +152,7 @@ fn full_pictures_are_pillows_to_the_bit() {
 }
 
 #[test]
-fn scaled_pictures_are_pillows_full_ones_within_two_levels() {
+fn scaled_pictures_are_near_pillows_full_ones() {
     let far = far(&whole(), Reading::like_pillow(ENOUGH), SCALED, TOO_NARROW);
     assert!(far.is_empty(), "{}", far.join("\n"));
 }
@@ -202,7 +203,7 @@ fn filters_are_pillows_to_the_bit() {
 
 /// Display P3, Adobe RGB and a gamma of 1.8 differ by 9 to 17 levels when they are left aside.
 #[test]
-fn profiles_are_littlecmss_within_two_levels() {
+fn profiles_are_near_littlecmss() {
     for detail in [Detail::Full, ENOUGH] {
         let reading = Reading {
             colour: Colour::Srgb,

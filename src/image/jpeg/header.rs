@@ -90,16 +90,6 @@ impl Header {
         finish(frame, orientation, scans, (file.len() - rest.len(), false))
     }
 
-    /// Width and height of the colours, which most files store at half of the brightness's.
-    pub(super) fn stored_colours(&self) -> (u32, u32) {
-        let of = |side: u32, factor: fn(&(u8, u8)) -> u8| {
-            let factors = || self.components.iter().map(factor).map(u32::from);
-            let (least, most) = (factors().min().unwrap_or(1), factors().max().unwrap_or(1));
-            (side * least).div_ceil(most)
-        };
-        (of(self.width, |c| c.0), of(self.height, |c| c.1))
-    }
-
     /// Bytes of the coefficients that a progressive decoder keeps: two a sample, in whole MCUs,
     /// however small the picture is wanted.
     pub(super) fn coefficient_bytes(&self) -> u64 {

@@ -15,7 +15,7 @@ pub const LIMITS: PictureLimits = PictureLimits {
 };
 
 /// What an execution may have at a time beyond [`PictureLimits::bytes`]: the tables and buffers that
-/// decoders have whatever the picture is, and the threads of `jpeg-decoder`.
+/// decoders have whatever the picture is.
 const MARGIN: usize = 1 << 19;
 
 /// And for each byte of the file: a number of one byte in a TIFF's list takes 32 and is turned into one
