@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::support::{self, Connection, Daemon, amount, essence, frame, png, predict};
+use crate::support::{self, Connection, Daemon, Over, amount, essence, frame, png, predict};
 use bytes::Bytes;
 use dermald::wire::message::About;
 use dermald::wire::{Reply, Request};
@@ -137,6 +137,7 @@ fn connections_and_requests_cross_renewals_unharmed() {
             })
             .collect();
         let renewer = scope.spawn(|| {
+            let _over = Over(&enough);
             let mut owner = daemon.connect();
             let mut dice = Dice(4242);
             let mut renewed = 0;
@@ -175,7 +176,6 @@ fn connections_and_requests_cross_renewals_unharmed() {
                     break;
                 }
             }
-            enough.store(true, Ordering::SeqCst);
             renewed
         });
         // Nothing more may come on any connection: an answer that was given twice would.
