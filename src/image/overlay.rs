@@ -146,7 +146,7 @@ fn shades(table: &[[u8; 3]; 256], alpha: f32) -> Vec<[f32; 3]> {
 )]
 fn shade(value: f32) -> usize {
     const LAST: f32 = (255 * BETWEEN) as f32;
-    (value.clamp(0.0, 1.0) * LAST).round() as usize
+    (value.clamp(0.0, 1.0) * LAST + 0.5) as usize
 }
 
 #[expect(

@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use image::Rgb;
+use wide::{i16x8, i32x4};
 
 use super::kernel::{self, Kernel};
 use super::{Part, Pixels};
@@ -32,21 +33,24 @@ const HALF: i32 = 1 << (WEIGHT_BITS - 1);
 /// How many products are made at once.
 const LANES: usize = 8;
 
+/// How many lines take a window's weights one after the other: their levels lie side by side, and one by
+/// one they would be written all over the memory.
+const BLOCK: usize = 8;
+
 /// The weights of one side: which samples each of the new ones is made of.
 struct Weights {
     windows: Vec<Window>,
     /// Upper and lower halves, window after window: `coarse * 2^FINE_BITS + fine`, in units of
-    /// `1 / 2^WEIGHT_BITS`.
-    coarse: Vec<i16>,
-    fine: Vec<i16>,
+    /// `1 / 2^WEIGHT_BITS`. A window's last ones are zeros where its samples do not fill them.
+    coarse: Vec<i16x8>,
+    fine: Vec<i16x8>,
 }
 
-/// The samples `first..first + count` of a line, with the weights from `at` on. Behind those come zeros,
-/// until their number is a multiple of [`LANES`].
+/// The samples `first..first + count` of a line, and where their weights are.
 struct Window {
     first: usize,
     count: usize,
-    at: usize,
+    weights: Range<usize>,
 }
 
 impl Weights {
@@ -69,19 +73,22 @@ impl Weights {
         reason = "a weight is between -1 and 2: 24 bits with its fraction, 13 of them in the upper half"
     )]
     fn push(&mut self, first: u32, shares: &[f64]) {
+        let at = self.coarse.len();
+        for shares in shares.chunks(LANES) {
+            let (mut coarse, mut fine) = ([0; LANES], [0; LANES]);
+            for ((share, coarse), fine) in shares.iter().zip(&mut coarse).zip(&mut fine) {
+                let weight = (share * f64::from(1 << WEIGHT_BITS)).round() as i32;
+                *coarse = (weight >> FINE_BITS) as i16;
+                *fine = (weight & ((1 << FINE_BITS) - 1)) as i16;
+            }
+            self.coarse.push(i16x8::new(coarse));
+            self.fine.push(i16x8::new(fine));
+        }
         self.windows.push(Window {
             first: first as usize,
             count: shares.len(),
-            at: self.coarse.len(),
+            weights: at..self.coarse.len(),
         });
-        for share in shares {
-            let weight = (share * f64::from(1 << WEIGHT_BITS)).round() as i32;
-            self.coarse.push((weight >> FINE_BITS) as i16);
-            self.fine.push((weight & ((1 << FINE_BITS) - 1)) as i16);
-        }
-        let padded = self.coarse.len().next_multiple_of(LANES);
-        self.coarse.resize(padded, 0);
-        self.fine.resize(padded, 0);
     }
 
     /// Leaves out the samples that no window needs, and says which remain.
@@ -98,18 +105,15 @@ impl Weights {
         needed
     }
 
-    /// One new level for each window of `line`, which ends with [`LANES`] samples that do not count.
-    fn apply<'a>(&'a self, line: &'a [i16]) -> impl Iterator<Item = u8> + 'a {
-        self.windows.iter().map(|window| {
-            let count = window.count.next_multiple_of(LANES);
-            let weights = window.at..window.at + count;
-            let samples = &line[window.first..window.first + count];
-            level(dot(
-                samples,
-                &self.coarse[weights.clone()],
-                &self.fine[weights],
-            ))
-        })
+    /// The new level that `window` makes of `line`, which ends with [`LANES`] samples that do not count.
+    fn level(&self, window: &Window, line: &[i16]) -> u8 {
+        let (samples, _) = line[window.first..].as_chunks();
+        let count = window.weights.len();
+        level(dot(
+            &samples[..count],
+            &self.coarse[window.weights.clone()],
+            &self.fine[window.weights.clone()],
+        ))
     }
 }
 
@@ -167,7 +171,7 @@ fn down_then_across(source: &Pixels, down: &Weights, across: &Weights) -> Pixels
     })
 }
 
-/// Applies `weights` to each channel of so many lines, which `read` appends to an empty one. Of the
+/// Applies `weights` to each channel of so many lines, which `read` appends to what is there. Of the
 /// result, the levels of one window lie side by side.
 fn pass(
     lines: usize,
@@ -175,15 +179,21 @@ fn pass(
     read: impl Fn(usize, usize, &mut Vec<i16>),
 ) -> [Vec<u8>; 3] {
     let mut planes = [0; 3].map(|level| vec![level; lines * weights.windows.len()]);
-    let mut line = Vec::new();
-    for number in 0..lines {
+    let mut block = Vec::new();
+    for first in (0..lines).step_by(BLOCK) {
+        let numbers = first..lines.min(first + BLOCK);
         for (channel, plane) in planes.iter_mut().enumerate() {
-            line.clear();
-            read(number, channel, &mut line);
-            line.resize(line.len() + LANES, 0);
-            let places = plane[number..].iter_mut().step_by(lines);
-            for (place, level) in places.zip(weights.apply(&line)) {
-                *place = level;
+            block.clear();
+            for number in numbers.clone() {
+                read(number, channel, &mut block);
+                block.resize(block.len() + LANES, 0);
+            }
+            let length = block.len() / numbers.len();
+            for (window, levels) in weights.windows.iter().zip(plane.chunks_exact_mut(lines)) {
+                let places = levels[numbers.clone()].iter_mut();
+                for (place, line) in places.zip(block.chunks_exact(length)) {
+                    *place = weights.level(window, line);
+                }
             }
         }
     }
@@ -191,14 +201,14 @@ fn pass(
 }
 
 /// The sum of samples times weights. The sum of one half may wrap: the whole ends where it should.
-fn dot(samples: &[i16], coarse: &[i16], fine: &[i16]) -> i32 {
-    let (mut upper, mut lower) = (0i32, 0i32);
-    // Compilers know this form.
-    for ((sample, coarse), fine) in samples.iter().zip(coarse).zip(fine) {
-        upper = upper.wrapping_add(i32::from(*sample) * i32::from(*coarse));
-        lower = lower.wrapping_add(i32::from(*sample) * i32::from(*fine));
+fn dot(samples: &[[i16; LANES]], coarse: &[i16x8], fine: &[i16x8]) -> i32 {
+    let (mut upper, mut lower) = (i32x4::ZERO, i32x4::ZERO);
+    for ((samples, coarse), fine) in samples.iter().zip(coarse).zip(fine) {
+        let samples = i16x8::new(*samples);
+        upper += samples.dot(*coarse);
+        lower += samples.dot(*fine);
     }
-    (upper << FINE_BITS).wrapping_add(lower)
+    ((upper << FINE_BITS) + lower).reduce_add()
 }
 
 fn level(sum: i32) -> u8 {
