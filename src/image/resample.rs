@@ -8,7 +8,8 @@
 //! *Filters for Common Resampling Tasks*, 1990).
 //!
 //! A weight is split in two halves of 16 bits: for those every processor has an instruction that
-//! multiplies eight of them and adds the products. It wants samples that lie side by side, so each pass
+//! multiplies eight of them and adds the products, which [`wide`] names on x86-64 and ARM alike: left to
+//! the compiler, half of it was used, or none. It wants samples that lie side by side, so each pass
 //! works on lines of one channel and writes its result lying on its side, which makes the columns of the
 //! first pass the lines of the second.
 
@@ -106,7 +107,7 @@ impl Weights {
     }
 
     /// The new level that `window` makes of `line`, which ends with [`LANES`] samples that do not count.
-    fn level(&self, window: &Window, line: &[i16]) -> u8 {
+    fn apply(&self, window: &Window, line: &[i16]) -> u8 {
         let (samples, _) = line[window.first..].as_chunks();
         let count = window.weights.len();
         level(dot(
@@ -192,7 +193,7 @@ fn pass(
             for (window, levels) in weights.windows.iter().zip(plane.chunks_exact_mut(lines)) {
                 let places = levels[numbers.clone()].iter_mut();
                 for (place, line) in places.zip(block.chunks_exact(length)) {
-                    *place = weights.level(window, line);
+                    *place = weights.apply(window, line);
                 }
             }
         }
