@@ -105,11 +105,11 @@ fn fill(
 ) -> Result<(), PrepareError> {
     let copy = draft.copy(&settings.bundle)??;
     let graph = copy.join(settings.bundle.graph_name());
-    optimise(&runtime.environment, &graph, &draft.folder).map_err(|error| LoadError::Model {
+    optimise(&runtime.environment, &graph, draft.folder()).map_err(|error| LoadError::Model {
         file: settings.bundle.graph(),
         message: unusable(&error, &copy),
     })?;
-    let source = Source::Prepared(draft.folder.join(GRAPH));
+    let source = Source::Prepared(draft.folder().join(GRAPH));
     let mut engine = Engine::load(&runtime.environment, settings, &source)?;
     Ok(engine.try_out(settings, &copy, host)?)
 }

@@ -124,9 +124,10 @@ impl Cache {
         check_folder(&self.folder)?;
         let lock = self.lock(FlockArg::LockExclusive)?;
         self.sweep();
-        let template = self.folder.join(format!("{DRAFT}XXXXXX"));
-        let folder =
-            nix::unistd::mkdtemp(&template).map_err(|errno| system(&self.folder)(errno.into()))?;
+        let folder = tempfile::Builder::new()
+            .prefix(DRAFT)
+            .tempdir_in(&self.folder)
+            .map_err(system(&self.folder))?;
         Ok(Draft {
             folder,
             _lock: lock,
@@ -144,7 +145,7 @@ impl Cache {
         bundle: &Bundle,
         host: &Host,
     ) -> Result<PathBuf, CacheError> {
-        let source = draft.folder.join(SOURCE);
+        let source = draft.folder().join(SOURCE);
         std::fs::remove_dir_all(&source).map_err(system(&source))?;
         // As the umask left it when the cache was made.
         let mode = std::fs::metadata(&self.folder)
@@ -160,15 +161,15 @@ impl Cache {
             bundle: bundle.checked.clone(),
             files: draft.seal(mode)?,
         };
-        let path = draft.folder.join(RECORD);
+        let path = draft.folder().join(RECORD);
         write_record(&path, &record, mode).map_err(system(&path))?;
         let place = self.place(bundle, host);
         let renamed = || {
-            std::fs::set_permissions(&draft.folder, Permissions::from_mode(mode & 0o755))?;
-            File::open(&draft.folder)?.sync_all()?;
+            std::fs::set_permissions(draft.folder(), Permissions::from_mode(mode & 0o755))?;
+            File::open(draft.folder())?.sync_all()?;
             // A folder cannot be renamed over another that is not empty. What lies there is stale.
             self.set_aside(&place)?;
-            std::fs::rename(&draft.folder, &place)?;
+            std::fs::rename(draft.folder(), &place)?;
             File::open(&self.folder)?.sync_all()
         };
         renamed().map_err(system(&place))?;

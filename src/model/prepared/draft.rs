@@ -2,9 +2,10 @@
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
+use tempfile::TempDir;
 
 use super::error::{CacheError, room, system};
 use super::record::{Files, Sealed};
@@ -20,13 +21,18 @@ const LITTLE_ROOM: u64 = 1 << 20;
 /// A prepared model that is being written. Dropping it removes what was not published.
 #[derive(Debug)]
 pub struct Draft {
-    /// Where the files are to be written.
-    pub folder: PathBuf,
+    pub(super) folder: TempDir,
     /// Released last.
     pub(super) _lock: Flock<File>,
 }
 
 impl Draft {
+    /// Where the files are to be written.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Copies the files of `bundle` into the draft, checking their hashes on the way, and gives the
     /// folder. What is optimised is this copy: it has no file that the manifest does not name, and
     /// nobody exchanges one between the check and the use.
@@ -35,7 +41,7 @@ impl Draft {
     ///
     /// The inner one is the bundle's fault, the outer one the cache's.
     pub fn copy(&self, bundle: &Bundle) -> Result<Result<PathBuf, BundleError>, CacheError> {
-        let folder = self.folder.join(SOURCE);
+        let folder = self.folder().join(SOURCE);
         std::fs::create_dir(&folder).map_err(system(&folder))?;
         for name in bundle.manifest.files.keys() {
             let path = folder.join(name);
@@ -56,8 +62,9 @@ impl Draft {
     ///
     /// [`CacheError::Full`].
     pub fn has_room(&self) -> Result<(), CacheError> {
-        let (path, left) = (self.folder.clone(), room(&self.folder));
+        let left = room(self.folder());
         if left < LITTLE_ROOM {
+            let path = self.folder().into();
             return Err(CacheError::Full { path, left });
         }
         Ok(())
@@ -67,8 +74,8 @@ impl Draft {
     /// stamp.
     pub(super) fn seal(&self, mode: u32) -> Result<Files, CacheError> {
         let mut files = Files::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(system(&self.folder))? {
-            let path = entry.map_err(system(&self.folder))?.path();
+        for entry in std::fs::read_dir(self.folder()).map_err(system(self.folder()))? {
+            let path = entry.map_err(system(self.folder()))?.path();
             let seal = || {
                 File::open(&path)?.sync_all()?;
                 std::fs::set_permissions(&path, Permissions::from_mode(mode & 0o444))?;
@@ -79,11 +86,5 @@ impl Draft {
             files.insert(name.into_owned(), Sealed { sha256, stamp });
         }
         Ok(files)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
