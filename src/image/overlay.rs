@@ -2,13 +2,12 @@
 //!
 //! The overlay is made of pixels only: nothing of the photo's metadata (EXIF, position) is in it.
 
-use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, Rgb};
 
 use super::enlarge::enlarge;
-use super::{Base, ColourMap, Pixels};
+use super::{Base, ColourMap, Pixels, jpeg};
 use crate::model::Resize;
 
 /// File format of an overlay.
@@ -19,6 +18,9 @@ pub enum Format {
     Jpeg,
     WebP,
 }
+
+/// Quality of what is written as JPEG.
+const QUALITY: u8 = 85;
 
 /// How an overlay is to look.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,7 +74,10 @@ pub fn render(base: Base, heatmap: &Heatmap, form: OverlayForm) -> Result<Overla
         shown,
         covered,
     } = base;
-    let photo = form.with_photo.then(|| jpeg(&pixels)).transpose()?;
+    let photo = form
+        .with_photo
+        .then(|| jpeg::encode(&pixels, QUALITY))
+        .transpose()?;
     let (cells, filter) = drawn(heatmap, form.longest_side);
     let values = enlarge(&cells, shown, (covered.width, covered.height), filter);
     let shades = shades(&form.colour_map.table(), form.alpha);
@@ -174,18 +179,13 @@ fn encode(pixels: Pixels, form: OverlayForm) -> Result<Vec<u8>, String> {
             CompressionType::Fast,
             FilterType::Adaptive,
         )),
-        Format::Jpeg => return jpeg(picture.as_rgb8().expect("it was made of RGB")),
+        Format::Jpeg => {
+            let pixels = picture.as_rgb8().expect("it was made of RGB");
+            return jpeg::encode(pixels, QUALITY);
+        }
         Format::WebP => picture.write_with_encoder(WebPEncoder::new_lossless(&mut file)),
     }
     .map_err(|error| error.to_string())?;
-    Ok(file)
-}
-
-fn jpeg(pixels: &Pixels) -> Result<Vec<u8>, String> {
-    let mut file = Vec::new();
-    pixels
-        .write_with_encoder(JpegEncoder::new_with_quality(&mut file, 85))
-        .map_err(|error| error.to_string())?;
     Ok(file)
 }
 

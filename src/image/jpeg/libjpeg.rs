@@ -1,4 +1,4 @@
-//! JPEG as libjpeg decodes it, which is as Pillow does, at full size or smaller.
+//! JPEG as libjpeg decodes it, which is as Pillow does, at full size or smaller, and as libjpeg encodes it.
 //!
 //! libjpeg rounds where others cut off, and enlarges halved colours in a way of its own; decoded smaller,
 //! it takes them from the file at twice the scale of the brightness, so that they need not be enlarged at
@@ -8,7 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, GrayImage};
-use mozjpeg::{ColorSpace, Decompress};
+use mozjpeg::{ColorSpace, Compress, Decompress};
 
 use super::header::Header;
 use crate::image::{PictureError, Pixels};
@@ -59,6 +59,30 @@ fn samples(file: &[u8], components: usize, scale: u32) -> std::io::Result<Vec<u8
     Ok(samples)
 }
 
+/// `pixels` as a baseline JPEG of `quality` 1 to 100 with colours at half the size (4:2:0), as browsers and
+/// phones write it.
+///
+/// # Errors
+///
+/// When libjpeg fails, as it does for a side of more than [`LONGEST`] or of 0 pixels.
+pub(in crate::image) fn encode(pixels: &Pixels, quality: u8) -> Result<Vec<u8>, String> {
+    let encoded = || {
+        let (width, height) = (pixels.width() as usize, pixels.height() as usize);
+        let mut encoder = Compress::new(ColorSpace::JCS_RGB);
+        // mozjpeg's own take six times as long, for a file that is a third smaller: 73 ms for 800 x 600.
+        encoder.set_fastest_defaults();
+        encoder.set_size(width, height);
+        encoder.set_quality(quality.into());
+        encoder.set_chroma_sampling_pixel_sizes((2, 2), (2, 2));
+        let mut encoder = encoder.start_compress(Vec::new())?;
+        encoder.write_scanlines(pixels)?;
+        encoder.finish()
+    };
+    catch_unwind(AssertUnwindSafe(encoded))
+        .map_err(|_| "libjpeg cannot encode it".to_owned())?
+        .map_err(|error: std::io::Error| error.to_string())
+}
+
 /// CMYK to RGB in place, as Pillow's `convert` does it: what the ink leaves of white. Files hold the
 /// opposite of ink, as Adobe began it, and Pillow reads every file so.
 fn without_ink(mut samples: Vec<u8>) -> Vec<u8> {
@@ -77,7 +101,32 @@ fn without_ink(mut samples: Vec<u8>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use image::Rgb;
+
     use super::*;
+
+    #[test]
+    fn encoded_is_baseline_with_halved_colours_and_looks_the_same() {
+        let pixels = Pixels::from_fn(37, 21, |x, y| {
+            let level = |value: u32| u8::try_from(value * 6).expect("below 256");
+            Rgb([level(x), level(y), 128])
+        });
+        let file = encode(&pixels, 95).expect("encoded");
+        let header = Header::read(&file).expect("a header");
+        assert_eq!((header.width, header.height), (37, 21));
+        assert!(file.windows(2).any(|marker| marker == [0xff, 0xc0]));
+        let seen = decode(&file, &header, 1).expect("decoded").into_rgb8();
+        for (before, after) in pixels.iter().zip(seen.iter()) {
+            assert!(before.abs_diff(*after) <= 12, "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_encoded_is_an_error() {
+        for (width, height) in [(0, 0), (LONGEST + 1, 1)] {
+            assert!(encode(&Pixels::new(width, height), 85).is_err());
+        }
+    }
 
     #[test]
     fn full_ink_is_black_and_none_is_white() {

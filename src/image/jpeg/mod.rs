@@ -49,6 +49,7 @@ use image::metadata::Orientation::NoTransforms;
 use image::{ImageFormat, ImageReader};
 
 use self::header::{Header, marker};
+pub(super) use self::libjpeg::encode;
 pub(super) use self::profile::read as profile;
 use super::limits::Cost;
 use super::photo::{turned, turning_copies};
