@@ -23,8 +23,8 @@ HOME = "/opt/render"
 PROJECT = f"{HOME}/project/src"
 ENVIRONMENT = f"{PROJECT}/.venv"
 BUILD_PATIENCE_SECONDS = 900.0
-# What another processor lacks; see src/model/prepared/host.rs for what names one.
-NEWER = ("avx512", "avx_vnni", "amx_")
+# What processors came to have, newest first; see src/model/prepared/host.rs for what names one.
+GENERATIONS = (("avx512", "avx_vnni", "amx_"), ("avx2", "fma"), ("ssse3", "sse4_1", "avx"))
 
 # Files of the host outside of it stay as they are: all mounts end with the last process.
 ENTER = """
@@ -168,16 +168,20 @@ class Host:
 
 def older_processor(folder: Path) -> Path:
     """/proc/cpuinfo of a machine like ours without its newest instructions."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    file = folder / "cpuinfo"
-    file.write_text("\n".join(map(_older, lines)) + "\n", encoding="utf-8")
-    return file
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    for newest in GENERATIONS:
+        older = "\n".join(_without(newest, line) for line in told.splitlines()) + "\n"
+        if older != told:
+            file = folder / "cpuinfo"
+            file.write_text(older, encoding="utf-8")
+            return file
+    raise RuntimeError("/proc/cpuinfo tells no instructions that an older processor lacks")
 
 
-def _older(line: str) -> str:
+def _without(newest: tuple[str, ...], line: str) -> str:
     if not line.startswith("flags"):
         return line
-    return " ".join(word for word in line.split(" ") if not word.startswith(NEWER))
+    return " ".join(word for word in line.split(" ") if not word.startswith(newest))
 
 
 def _value(variable: dict[str, Any]) -> str:

@@ -188,9 +188,9 @@ def explain(options: argparse.Namespace) -> list[str]:
         f"{options.uploads} uploads of photos "
         "of 12 MP; an answer is the form, the upload and the page with photo and overlay in it. "
         f"Model: {from_root(options.bundle)}, wheel: {options.wheel.name}.",
-        "stale: prepared for a processor without "
-        "AVX-512, VNNI and AMX. The preparation takes place in the box, at the first upload; a "
-        "visitor whom the site asks to come back later does so after a second.",
+        "stale: prepared for a processor without this one's newest instructions. The preparation "
+        "takes place in the box, at the first upload; a visitor whom the site asks to come back "
+        "later does so after a second.",
     ]
 
 

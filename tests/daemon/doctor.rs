@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{self, bundle, root, run};
+use crate::support::{self, MemoryGroup, bundle, root, run};
 
 /// What it prints, and its exit code, for a daemon that would work but for `flags`.
 fn doctor(flags: &[&str], change: impl FnOnce(&mut Command)) -> (i32, String) {
@@ -261,6 +261,32 @@ fn library_that_ends_its_process_is_named() {
     assert!(
         words.contains("loading the library ended with SIGILL"),
         "{words}"
+    );
+}
+
+#[test]
+fn limit_of_the_control_group_below_what_is_needed_is_named_before_and_after_a_kill() {
+    let told = |mebibytes| {
+        let group = MemoryGroup::with(mebibytes)?;
+        let (code, text) = doctor(&[], |command| group.enclose(command));
+        assert_eq!(code, 1, "{text}");
+        let of_the_group = format!("{mebibytes}.0 MiB by the control group's limit");
+        assert!(text.contains(&of_the_group), "{text}");
+        Some(text)
+    };
+    // Enough to load the model, and not for a full queue beside it.
+    let Some(text) = told(64) else {
+        return;
+    };
+    assert!(
+        text.contains("64.0 MiB for everything here is too little"),
+        "{text}"
+    );
+    let text = told(6).expect("it was there before");
+    assert!(text.contains("ended with SIGKILL"), "{text}");
+    assert!(
+        text.contains("too little memory (of 6.0 MiB for everything here)"),
+        "{text}"
     );
 }
 

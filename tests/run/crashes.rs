@@ -4,9 +4,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use dermald::wire::Reply;
+use dermald::wire::{Reply, Request};
 
-use super::support::{png, root};
+use super::support::{MemoryGroup, png, png_of, predict, root};
 use super::{
     answer, child, is_gone, left_nothing, listens, run_beside, run_beside_shell, says, send, start,
 };
@@ -57,6 +57,46 @@ fn picture_that_took_the_daemon_down_twice_is_refused_and_no_other_is() {
         answer(&mut run.connect(), poison),
         Some(Reply::Error(_))
     ));
+}
+
+#[test]
+fn picture_for_which_the_memory_does_not_suffice_is_refused_after_the_second_kill() {
+    let Some(group) = MemoryGroup::with(72) else {
+        return;
+    };
+    let run = start(&["--decode-bytes", "1GiB"], &["sleep", "600"], |command| {
+        group.enclose(command);
+    });
+    listens(&run);
+    let large = png_of(6000, 5000, [1, 2, 3]);
+    for _ in 0..2 {
+        assert!(answer(&mut run.connect(), large.clone()).is_none());
+    }
+    let Some(Reply::Error(error)) = answer(&mut run.connect(), large) else {
+        panic!("no refusal: {}", run.log());
+    };
+    assert!(
+        error.message.contains("crashed 2 times"),
+        "{}",
+        error.message
+    );
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+}
+
+/// A daemon that another kills has done nothing wrong, nor has the picture that was in work.
+#[test]
+fn picture_that_was_in_work_at_kills_from_outside_is_not_refused() {
+    let run = run_beside(&["--decode-bytes", "1GiB"], &["sleep", "600"]);
+    let large = png_of(4000, 3000, [1, 2, 3]);
+    for _ in 0..3 {
+        let mut connection = run.connect();
+        connection.send(&Request::Predict(predict(1, large.clone())));
+        run.until("a run", |status| status["queue"]["running"] == true);
+        send(child(&run, "dermald"), "KILL");
+        assert!(connection.receive().is_none());
+    }
+    let reply = answer(&mut run.connect(), large);
+    assert!(matches!(reply, Some(Reply::Prediction(_))), "{reply:?}");
 }
 
 #[test]

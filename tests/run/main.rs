@@ -45,12 +45,9 @@ fn start(flags: &[&str], words: &[&str], change: impl FnOnce(&mut Command)) -> D
     command.env("DERMALD_SOCKET", &socket);
     command.env("DERMALD_BUNDLE", root().join("models/demo"));
     command.arg("run").args(flags);
-    command
-        .arg("--")
-        .args(words)
-        .stderr(log)
-        .stdin(Stdio::null());
+    command.arg("--").args(words);
     change(&mut command);
+    command.stderr(log).stdin(Stdio::null());
     let child = command.spawn().expect("dermald starts");
     Daemon {
         folder,

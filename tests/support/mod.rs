@@ -3,9 +3,12 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "each test file uses its own part of this"
 )]
+
+mod group;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,6 +20,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use dermald::wire::message::{Error, Explain, Hello, Predict, Prediction, Priority};
 use dermald::wire::{self, Blob, Extensions, Frames, Message, Reply, Request, Text};
+
+pub use group::MemoryGroup;
 
 /// Nothing in these tests takes longer, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -302,8 +307,13 @@ pub fn predict(id: u64, picture: impl Into<Bytes>) -> Predict {
 
 /// A PNG of one colour.
 pub fn png(colour: [u8; 3]) -> Bytes {
+    png_of(64, 48, colour)
+}
+
+/// The same of any size.
+pub fn png_of(width: u32, height: u32, colour: [u8; 3]) -> Bytes {
     let mut file = std::io::Cursor::new(Vec::new());
-    image::RgbImage::from_pixel(64, 48, image::Rgb(colour))
+    image::RgbImage::from_pixel(width, height, image::Rgb(colour))
         .write_to(&mut file, image::ImageFormat::Png)
         .expect("encoded");
     file.into_inner().into()
