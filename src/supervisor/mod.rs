@@ -32,6 +32,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
+use crate::config::environment::rehearses;
 use crate::server::socket::Socket;
 use command::Command;
 use daemon::{Daemon, Next};
@@ -55,6 +56,10 @@ const OVERSLEPT: Duration = Duration::from_secs(1);
 
 /// After giving up, the daemon is tried again so often.
 const TRY_AGAIN: Duration = Duration::from_secs(300);
+
+fn try_again() -> Duration {
+    TRY_AGAIN / if rehearses("impatience") { 100 } else { 1 }
+}
 
 struct Supervisor {
     plan: Plan,
@@ -202,7 +207,7 @@ impl Supervisor {
     /// Without a daemon the site shall know at once, and not wait for one.
     fn give_up(&mut self) {
         self.socket = None;
-        self.daemon.give_up(TRY_AGAIN);
+        self.daemon.give_up(try_again());
         tracing::error!(
             minutes = TRY_AGAIN.as_secs() / 60,
             "the daemon crashes again and again and is given up; the site stays up without \
@@ -219,7 +224,7 @@ impl Supervisor {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => {
                 tracing::error!(%error, "the socket cannot be had again");
-                return self.daemon.give_up(TRY_AGAIN);
+                return self.daemon.give_up(try_again());
             }
         }
         self.daemon.begin_anew();

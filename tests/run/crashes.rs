@@ -2,11 +2,11 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dermald::wire::{Reply, Request};
 
-use super::support::{MemoryGroup, png, png_of, predict, root};
+use super::support::{Daemon, MemoryGroup, PATIENCE, png, png_of, predict, root};
 use super::{
     answer, child, is_gone, left_nothing, listens, run_beside, run_beside_shell, says, send, start,
 };
@@ -162,27 +162,13 @@ fn daemon_that_crashes_at_every_start_is_started_after_longer_and_longer_pauses(
 
 #[test]
 fn daemon_whose_model_was_spoilt_is_given_up_and_comes_back_when_told() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for file in std::fs::read_dir(root().join("models/demo")).expect("readable") {
-        let file = file.expect("readable");
-        std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-    }
-    let manifest = folder.path().join("manifest.toml");
-    let bundle = folder.path().display().to_string();
-    let mut run = start(&["--bundle", &bundle], &["sleep", "600"], |command| {
-        command.env("DERMALD_REHEARSE", "haste");
-    });
-    listens(&run);
-    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    let model = Spoilt::new();
+    let mut run = model.run_until_given_up("haste");
     let command = child(&run, "sleep");
-    let sound = std::fs::read(&manifest).expect("read");
-    std::fs::write(&manifest, "half a manifest").expect("written");
-    send(child(&run, "dermald"), "KILL");
-    says(&run, "is given up");
     // At once, instead of a wait for nobody; and the site stays.
     assert!(UnixStream::connect(&run.socket).is_err());
     assert!(Path::new(&format!("/proc/{command}")).exists());
-    std::fs::write(&manifest, sound).expect("written");
+    model.mend();
     // `sleep` would die of a HUP that went to it as well: whether one does is told elsewhere.
     send(command, "STOP");
     run.signal("HUP");
@@ -190,6 +176,66 @@ fn daemon_whose_model_was_spoilt_is_given_up_and_comes_back_when_told() {
     assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
     send(command, "CONT");
     assert_eq!(run.wait().code(), Some(129), "{}", run.log());
+}
+
+#[test]
+fn daemon_that_was_given_up_is_tried_again_by_itself() {
+    let model = Spoilt::new();
+    let mut run = model.run_until_given_up("haste,impatience");
+    let command = child(&run, "sleep");
+    // Another attempt, which fails as well.
+    let started = Instant::now();
+    while run.log().matches("is given up").count() < 2 {
+        assert!(started.elapsed() < PATIENCE, "{}", run.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    model.mend();
+    listens(&run);
+    assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+    assert_eq!(child(&run, "sleep"), command);
+    run.signal("TERM");
+    assert_eq!(run.wait().code(), Some(143), "{}", run.log());
+    left_nothing(&run);
+}
+
+/// A bundle that is spoilt while it is served.
+struct Spoilt {
+    folder: tempfile::TempDir,
+    sound: Vec<u8>,
+}
+
+impl Spoilt {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in std::fs::read_dir(root().join("models/demo")).expect("readable") {
+            let file = file.expect("readable");
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+        }
+        let sound = std::fs::read(folder.path().join("manifest.toml")).expect("read");
+        Spoilt { folder, sound }
+    }
+
+    fn write(&self, manifest: &[u8]) {
+        let path = self.folder.path().join("manifest.toml");
+        std::fs::write(path, manifest).expect("written");
+    }
+
+    fn mend(&self) {
+        self.write(&self.sound);
+    }
+
+    fn run_until_given_up(&self, rehearsed: &str) -> Daemon {
+        let bundle = self.folder.path().display().to_string();
+        let run = start(&["--bundle", &bundle], &["sleep", "600"], |command| {
+            command.env("DERMALD_REHEARSE", rehearsed);
+        });
+        listens(&run);
+        assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
+        self.write(b"half a manifest");
+        send(child(&run, "dermald"), "KILL");
+        says(&run, "is given up");
+        run
+    }
 }
 
 #[test]
