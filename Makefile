@@ -47,8 +47,9 @@ demo: $(VENV)/.made ## A photo through a Django site, and a sheet of overlays; A
 
 .PHONY: test
 test: ## Everything that a change must pass (below 15 minutes)
-	@# What is installed and looked at comes beside what is compiled; the tests have the machine to themselves.
-	$(MAKE) -j 2 deny setup built lint-python
+	@# What is installed and looked at comes beside what is compiled, of which one job more than two processors
+	@# mostly waits for the network; the tests have the machine to themselves.
+	$(MAKE) -j 3 deny setup built lint-python
 	$(MAKE) test-rust test-python
 	@echo "all checks passed"
 

@@ -14,7 +14,8 @@ use super::preparation;
 use super::queue::Next;
 use super::round::{Work, fingerprint};
 use super::runtime::Runtime;
-use super::{Answer, Explain, Failure, ModelState, Outcome, Settings, Shared, Timings};
+use super::state::Shared;
+use super::{Answer, Explain, Failure, ModelState, Outcome, Settings, Timings};
 use crate::image::{self, Base, Heatmap, Overlay, Reading};
 use crate::lifecycle::{allocator, supervised};
 

@@ -10,6 +10,7 @@
 //!   [`outgoing`] are its two directions, each with its bounds.
 //! - [`conversation`]: what is said on a connection.
 //! - [`translate`]: wire messages to tasks, answers to replies.
+//! - [`context`]: what all connections share.
 //! - [`report`]: health and status; [`metrics`].
 //! - [`ledger`]: what was counted since the start.
 //! - [`hang`]: what is done when the inference thread hangs.
@@ -18,6 +19,7 @@
 
 mod carried;
 mod connection;
+mod context;
 mod conversation;
 mod hang;
 mod incoming;
@@ -34,32 +36,26 @@ pub mod socket;
 mod translate;
 mod wanted;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
 
 use crate::inference::Inference;
-use crate::lifecycle::history::History;
-use crate::lifecycle::renewal::{Limits, Reason};
-use crate::lifecycle::sandbox::Sandbox;
+use crate::lifecycle::renewal::Reason;
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::model::Bundle;
-use crate::wire::{self, Code, Reply, message};
+use crate::wire::Code;
 use connection::Connection;
+pub use context::Settings;
+use context::{Context, Phase};
 use hang::Hangs;
 pub use hang::OnHang;
-use incoming::Room;
-use ledger::Ledger;
 use peer::{Access, Peer};
 pub use shares::Shares;
-use shares::Taken;
-use silent::Silent;
 use socket::Socket;
 use wanted::Renewals;
 
@@ -72,122 +68,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long is looked for connections that came before the socket was gone.
 const LAST_LOOK: Duration = Duration::from_millis(20);
-
-/// What the server is told at its start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What clients are told.
-    pub limits: message::Limits,
-    /// Connections at a time.
-    pub max_connections: usize,
-    /// What of it all one user may take.
-    pub shares: Shares,
-    /// How long a hello, a request or the reading of a reply may take.
-    pub stall_timeout: Duration,
-    /// How long admitted requests may go on when the daemon stops.
-    pub grace: Duration,
-    /// When this image is to be followed by another.
-    pub renewal: Limits,
-    /// After how long in one step the inference thread counts as hung.
-    pub hang_limit: Option<Duration>,
-    /// What is done then.
-    pub on_hang: OnHang,
-    /// What the process has given up.
-    pub sandbox: Sandbox,
-}
-
-/// How far the end has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Not at all.
-    Serving,
-    /// The running request is finished; then another image takes over.
-    Renewing,
-    /// Connections are handed in, to be carried over.
-    Leaving,
-    /// Nothing new is admitted; what was admitted goes on.
-    Draining,
-    /// Everything that is not finished is given up.
-    Closing,
-}
-
-impl Phase {
-    /// Whether there will be no answer to what comes now.
-    fn is_ending(self) -> bool {
-        matches!(self, Phase::Draining | Phase::Closing)
-    }
-}
-
-/// What all connections share.
-struct Context {
-    settings: Settings,
-    bundle: Arc<Bundle>,
-    inference: Inference,
-    access: Access,
-    ledger: Mutex<Ledger>,
-    history: Mutex<History>,
-    /// Why the last reload was refused.
-    problem: Mutex<Option<String>>,
-    /// Whether an image before us had loaded the model.
-    took_over: AtomicBool,
-    /// Told when a client asks for a renewal.
-    asked: Notify,
-    connections: AtomicUsize,
-    taken: Mutex<Taken>,
-    silent: Mutex<Silent>,
-    phase: watch::Sender<Phase>,
-    /// What large requests share while they arrive: as many bytes as one request may have.
-    room: Arc<Room>,
-    /// Bytes of replies that clients have not taken.
-    unsent: Arc<AtomicUsize>,
-}
-
-impl Context {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger
-            .lock()
-            .expect("no code panics with the ledger locked")
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history
-            .lock()
-            .expect("no code panics with the history locked")
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken
-            .lock()
-            .expect("no code panics with the shares locked")
-    }
-
-    fn silent(&self) -> MutexGuard<'_, Silent> {
-        self.silent
-            .lock()
-            .expect("no code panics with the silent ones locked")
-    }
-
-    fn problem(&self) -> MutexGuard<'_, Option<String>> {
-        self.problem
-            .lock()
-            .expect("no code panics with the problem locked")
-    }
-
-    /// Says why and hangs up. A new socket always has room for one small frame.
-    fn refuse(&self, stream: &UnixStream, peer: &Peer, error: message::Error) {
-        let first = self.ledger().count(&error.code);
-        // A client that comes again and again shall not fill the log.
-        if first.is_power_of_two() {
-            let (code, message, times) = (&error.code, &error.message, first);
-            tracing::warn!(%peer, %code, %message, times, "refused a client");
-        }
-        let mut frame = BytesMut::new();
-        wire::encode(&Reply::Error(error), &mut frame);
-        if let Err(error) = stream.try_write(&frame) {
-            tracing::debug!(%error, "a refusal could not be sent");
-        }
-    }
-}
 
 /// A server that listens.
 pub struct Server {
@@ -220,26 +100,9 @@ impl Server {
         check: Check,
     ) -> Self {
         let renewals = Renewals::new(settings.renewal, check);
-        let context = Context {
-            room: Arc::new(Room::new(settings.limits.frame_bytes as usize)),
-            unsent: Arc::new(AtomicUsize::new(0)),
-            bundle,
-            inference,
-            access,
-            ledger: Mutex::new(Ledger::new()),
-            history: Mutex::default(),
-            problem: Mutex::default(),
-            took_over: AtomicBool::new(false),
-            asked: Notify::new(),
-            connections: AtomicUsize::new(0),
-            taken: Mutex::new(Taken::new(settings.shares)),
-            silent: Mutex::default(),
-            phase: watch::Sender::new(Phase::Serving),
-            settings,
-        };
         Server {
             socket,
-            context: Arc::new(context),
+            context: Arc::new(Context::new(settings, access, bundle, inference)),
             clients: JoinSet::new(),
             renewals,
             hangs: Hangs::default(),
