@@ -47,9 +47,8 @@ demo: $(VENV)/.made ## A photo through a Django site, and a sheet of overlays; A
 
 .PHONY: test
 test: ## Everything that a change must pass (below 15 minutes)
-	@# What is installed and looked at comes beside what is compiled, of which one job more than two processors
-	@# mostly waits for the network; the tests have the machine to themselves.
-	$(MAKE) -j 3 deny setup built lint-python
+	@# What is installed and looked at comes beside what is compiled; the tests have the machine to themselves.
+	$(MAKE) -j 2 deny setup built lint-python
 	$(MAKE) test-rust test-python
 	@echo "all checks passed"
 
@@ -235,6 +234,8 @@ release: deny $(DIST)/.wheel ## Wheel, source distribution, bills of material, l
 	cp python-client/THIRD-PARTY.md $(DIST)/LICENCES-crates.md
 	rm -rf target/sbom && $(RELEASE_BIN)/python -m zipfile -e $(DIST)/dermald-*_x86_64.whl target/sbom
 	cp target/sbom/*.dist-info/sboms/*.json $(DIST)
+	$(RELEASE_BIN)/cyclonedx-py environment --output-reproducible \
+		--output-file $(DIST)/dermald-packages.cyclonedx.json target/bare/source/bin/python
 	cd $(DIST) && sha256sum *.whl *.tar.gz *.json *.md >SHA256SUMS
 	@echo "not uploaded:"; ls -l $(DIST)
 
