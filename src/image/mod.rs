@@ -5,7 +5,7 @@
 //! when an overlay is wanted, its small base are made.
 //!
 //! - [`decode`]: bytes to upright RGB pixels, within limits that are checked before decoding.
-//! - [`jpeg`]: the same for JPEG, no larger than needed.
+//! - [`jpeg`]: the same for JPEG, no larger than needed; and how one is written.
 //! - [`watched`]: a file that is not read on when that takes too much memory.
 //! - [`tiff`], [`webp`]: what is looked at in such a file before its decoder does.
 //! - [`limits`]: what a picture may cost.

@@ -1,4 +1,4 @@
-//! JPEG: decoded at the scale that is needed, and no larger.
+//! JPEG: decoded at the scale that is needed, and no larger; and encoded.
 //!
 //! A photo of 48 megapixels is a quarter as wide when the DCT gives four pixels for each block of 64,
 //! and that is more than a classifier of 300 x 300 looks at. The scale is chosen so that at least
