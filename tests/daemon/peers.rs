@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::support::{Daemon, bundle};
+use crate::support::{Daemon, bundle, copy_files};
 
 /// Users of no name, so that they can be on no list.
 const STRANGER: u32 = 64_123;
@@ -100,10 +100,7 @@ fn client_does_not_trust_a_daemon_of_another_user() {
     let socket = folder.path().join("own/d.sock");
     let socket = socket.to_str().expect("UTF-8");
     let copy = folder.path().join("bundle");
-    std::fs::create_dir(&copy).expect("made");
-    for file in ["manifest.toml", "model.onnx"] {
-        std::fs::copy(bundle("nchw").join(file), copy.join(file)).expect("copied");
-    }
+    copy_files(&bundle("nchw"), &copy);
     let mut foreign = std::process::Command::new(binary)
         .args([
             "serve",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::{Connection, Daemon, PATIENCE, bundle, png, predict, run};
+use crate::support::{Connection, Daemon, PATIENCE, bundle, copy_files, png, predict, run};
 use dermald::model::stamp::Stamp;
 use dermald::wire::Request;
 
@@ -163,10 +163,7 @@ fn copy_that_cannot_be_loaded_is_made_anew() {
 fn bundle_that_was_touched_since_is_hashed_again() {
     let (folder, cache) = new_cache();
     let copy = folder.path().join("copy");
-    std::fs::create_dir(&copy).expect("made");
-    for name in ["manifest.toml", "model.onnx"] {
-        std::fs::copy(bundle("nchw").join(name), copy.join(name)).expect("copied");
-    }
+    copy_files(&bundle("nchw"), &copy);
     let cache = text(&cache);
     let serve = || Daemon::start_with(&copy, &["--cache", cache], |_| {});
     let (code, words) = run(&["prepare", "--cache", cache, text(&copy)], |_| {});

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Daemon, PATIENCE, bundle, essence, library, png, predict, root, run};
+use crate::support::{
+    self, Daemon, PATIENCE, bundle, copy_files, essence, library, png, predict, root, run,
+};
 use dermald::wire::message::About;
 use dermald::wire::{Reply, Request};
 
@@ -30,15 +32,6 @@ fn text(path: &Path) -> &str {
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
-}
-
-/// Copies the test bundle `name` to the new folder `to`.
-fn copy(name: &str, to: &Path) {
-    std::fs::create_dir(to).expect("made");
-    for entry in std::fs::read_dir(bundle(name)).expect("readable") {
-        let path = entry.expect("readable").path();
-        std::fs::copy(&path, to.join(path.file_name().expect("a file"))).expect("copied");
-    }
 }
 
 fn renew(daemon: &Daemon, times: usize) {
@@ -207,7 +200,7 @@ fn user_without_rights_is_in_the_sandbox_too() {
     };
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(place.path(), everybody).expect("set");
-    copy("nchw", &place.path().join("model"));
+    copy_files(&bundle("nchw"), &place.path().join("model"));
     // Where the tests are built others may not look.
     let binary = place.path().join("dermald");
     std::fs::copy(env!("CARGO_BIN_EXE_dermald"), &binary).expect("copied");
@@ -267,8 +260,8 @@ fn bundle_that_is_exchanged_by_a_rename_or_a_link_is_taken() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     std::fs::create_dir(at("releases")).expect("made");
-    copy("nchw", &at("releases/1"));
-    copy("no-gradcam", &at("releases/2"));
+    copy_files(&bundle("nchw"), &at("releases/1"));
+    copy_files(&bundle("no-gradcam"), &at("releases/2"));
     std::os::unix::fs::symlink("releases/1", at("current")).expect("linked");
     let daemon = Daemon::start_with(&at("current"), &[], |_| {});
     let digest = || daemon.status()["model"]["digest"].clone();
@@ -279,7 +272,7 @@ fn bundle_that_is_exchanged_by_a_rename_or_a_link_is_taken() {
     let second = digest();
     assert_ne!(first, second);
     // The folder itself, in place of the other.
-    copy("nchw", &at("releases/new"));
+    copy_files(&bundle("nchw"), &at("releases/new"));
     std::fs::rename(at("releases/2"), at("releases/old")).expect("moved");
     std::fs::rename(at("releases/new"), at("releases/2")).expect("moved");
     reload(&daemon);
@@ -293,7 +286,7 @@ fn reload_that_needs_a_place_outside_is_refused_with_its_path() {
     let file = folder.path().join("dermald.toml");
     let away = |name: &str| elsewhere.path().join(name);
     std::fs::create_dir(away("models")).expect("made");
-    copy("nchw", &away("models/other"));
+    copy_files(&bundle("nchw"), &away("models/other"));
     std::fs::copy(library(), away("libonnxruntime.so")).expect("copied");
     let write = |line: &str| {
         // As editors do.

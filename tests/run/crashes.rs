@@ -2,13 +2,14 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dermald::wire::{Reply, Request};
 
-use super::support::{Daemon, MemoryGroup, PATIENCE, png, png_of, predict, root};
+use super::support::{Daemon, MemoryGroup, copy_files, png, png_of, predict, root};
 use super::{
-    answer, child, is_gone, left_nothing, listens, run_beside, run_beside_shell, says, send, start,
+    answer, child, is_gone, left_nothing, listens, run_beside, run_beside_shell, says, says_times,
+    send, start,
 };
 
 #[test]
@@ -184,11 +185,7 @@ fn daemon_that_was_given_up_is_tried_again_by_itself() {
     let mut run = model.run_until_given_up("haste,impatience");
     let command = child(&run, "sleep");
     // Another attempt, which fails as well.
-    let started = Instant::now();
-    while run.log().matches("is given up").count() < 2 {
-        assert!(started.elapsed() < PATIENCE, "{}", run.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    says_times(&run, "is given up", 2);
     model.mend();
     listens(&run);
     assert!(answer(&mut run.connect(), png([1, 2, 3])).is_some());
@@ -207,10 +204,7 @@ struct Spoilt {
 impl Spoilt {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        for file in std::fs::read_dir(root().join("models/demo")).expect("readable") {
-            let file = file.expect("readable");
-            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-        }
+        copy_files(&root().join("models/demo"), folder.path());
         let sound = std::fs::read(folder.path().join("manifest.toml")).expect("read");
         Spoilt { folder, sound }
     }

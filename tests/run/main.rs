@@ -133,8 +133,13 @@ fn run_beside_shell(flags: &[&str], traps: &str) -> Daemon {
 
 /// Waits until its log has these words.
 fn says(run: &Daemon, words: &str) {
+    says_times(run, words, 1);
+}
+
+/// Waits until its log has these words so many times.
+fn says_times(run: &Daemon, words: &str, times: usize) {
     let started = Instant::now();
-    while !run.log().contains(words) {
+    while run.log().matches(words).count() < times {
         assert!(started.elapsed() < PATIENCE, "no {words}: {}", run.log());
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -1,5 +1,7 @@
 //! A control group whose memory is limited, to start a process in.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,14 +23,22 @@ impl MemoryGroup {
             let folder = PathBuf::from(place).join(&name);
             std::fs::create_dir(&folder).ok()?;
             let group = MemoryGroup(folder);
-            let bytes = (mebibytes << 20).to_string();
-            std::fs::write(group.0.join(limit), bytes).ok()?;
+            group.write(limit, mebibytes << 20).ok()?;
+            // Nor into swap, where the kernel counts it.
+            let _ = group.write("memory.memsw.limit_in_bytes", mebibytes << 20);
+            let _ = group.write("memory.swap.max", 0);
             Some(group)
         });
         if made.is_none() {
             println!("NOT TESTED: in a limited memory, which needs root and the controller");
         }
         made
+    }
+
+    /// Nothing is made: where no controller is, a folder of that name is a folder.
+    fn write(&self, file: &str, value: u64) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(self.0.join(file))?;
+        file.write_all(value.to_string().as_bytes())
     }
 
     /// Has the program of `command` start within. What else was said of it, but its variables, is lost.

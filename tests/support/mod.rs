@@ -51,6 +51,15 @@ pub fn bundle(name: &str) -> PathBuf {
     folder
 }
 
+/// Copies the files of the folder `from` into `to`, which need not be there.
+pub fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let path = entry.expect("readable").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a file"))).expect("copied");
+    }
+}
+
 /// ONNX Runtime's library, as the Makefile names it.
 pub fn library() -> PathBuf {
     let named = PathBuf::from(std::env::var_os("ORT_DYLIB_PATH").unwrap_or_default());
